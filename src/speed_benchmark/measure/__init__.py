@@ -1,0 +1,1 @@
+"""What is measured, and with what: the clock, the memory, the machine."""
