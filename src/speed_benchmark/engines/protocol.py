@@ -1,29 +1,21 @@
 """What an engine must do: load, prepare, generate, close. It never times itself."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, ClassVar, Protocol
 
 from speed_benchmark.cell import EngineSettings
+from speed_benchmark.results.record import Frozen, Loaded, Sampling
 
-
-class Frozen(BaseModel):
-    """A value: immutable, and no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-
-class Sampling(Frozen):
-    """How the next token is chosen, the same on every engine.
-
-    `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 mean no cut; `repetition_penalty` 1 means none.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    repetition_penalty: float = 1.0
+__all__ = [
+    "Clock",
+    "Engine",
+    "Load",
+    "Loaded",
+    "OutOfMemoryError",
+    "Request",
+    "Sampling",
+    "UnsupportedError",
+]
 
 
 class Load(Frozen):
@@ -49,34 +41,6 @@ class Request(Frozen):
     seed: int
 
 
-class Loaded(Frozen):
-    """What really runs, read back from the loaded engine and never from the flags.
-
-    `quantization` is BF16, FP16, FP32, GPTQ-Int4, GPTQ-Int8 or AWQ as the loaded layers show it;
-    `quantization_kernels` are the classes that compute the linear layers. `execution` is eager, compiled,
-    cuda_graphs or compiled+cuda_graphs. `rope` is default, or yarn with its factor.
-    """
-
-    attention_implementation: str
-    quantization: str
-    quantization_kernels: tuple[str, ...] = ()
-    dtype: str
-    execution: str
-    weight_bytes: int
-    rope: str
-    devices: tuple[str, ...]
-    prefix_caching: bool = False
-    max_model_len: int | None = None
-    kv_cache_dtype: str | None = None
-    kv_cache_bytes_per_token: int | None = None
-    kv_cache_capacity_tokens: int | None = None
-    kv_cache_allocated_bytes: int | None = None
-    activation_peak_bytes: int | None = None
-    graph_bytes: int | None = None
-    reasons: tuple[str, ...] = ()
-    """Why something other than the usual choice runs (a kernel that could not be had, and why)."""
-
-
 class Clock(Protocol):
     """Where the time of a measurement comes from."""
 
@@ -89,21 +53,6 @@ class Clock(Protocol):
         ...
 
 
-class Memory(Frozen):
-    """Memory by its names, each in bytes, None where it cannot be read.
-
-    Peaks are since the last reset. `allocator_*` is PyTorch's CUDA allocator, summed over the GPUs used;
-    `process_device_bytes` this process tree on those devices; `device_used_bytes` all that is taken there;
-    `host_peak_rss_bytes` the peak resident memory of the worker's processes.
-    """
-
-    allocator_peak_allocated_bytes: int | None = None
-    allocator_peak_reserved_bytes: int | None = None
-    process_device_bytes: int | None = None
-    device_used_bytes: int | None = None
-    host_peak_rss_bytes: int | None = None
-
-
 class OutOfMemoryError(Exception):
     """The device or the engine's cache has too little memory for what was asked."""
 
@@ -113,13 +62,17 @@ class UnsupportedError(Exception):
 
 
 class Engine(Protocol):
-    """An engine. The worker calls load once, then per cell prepare, then generate per request, then close.
+    """An engine. The worker calls load once, then per request prepare and generate, then close.
 
     load, prepare and generate raise OutOfMemoryError or UnsupportedError where that is the cause, and let every
-    other exception pass.
+    other exception pass. `requires` names the modules that must be installed; the engine's own module imports
+    them only in load. `cached_tokens` is how many tokens of the last prompt came from a cache, None where the
+    engine has no such cache.
     """
 
+    requires: ClassVar[tuple[str, ...]]
     clock: Clock
+    cached_tokens: int | None
 
     def load(self, load: Load) -> Loaded:
         """Load the model and say what was loaded."""

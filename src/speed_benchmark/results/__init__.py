@@ -1,0 +1,1 @@
+"""What came out: records, their store, their statistics and their verdicts."""

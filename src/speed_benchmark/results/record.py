@@ -1,0 +1,263 @@
+"""What a measurement showed: samples, the record around them, and the reasons to doubt it."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from speed_benchmark.cell import Cell, digest
+
+SCHEMA_VERSION = 1
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Outcome(StrEnum):
+    """How a cell ended."""
+
+    OK = "ok"
+    INVALID = "invalid"
+    OOM = "oom"
+    TOO_LONG = "too_long"
+    UNSUPPORTED = "unsupported"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    REFUSED = "refused"
+
+
+class Severity(StrEnum):
+    """How much a finding takes away from a record."""
+
+    NOTE = "note"
+    DOUBTFUL = "doubtful"
+    INVALID = "invalid"
+
+
+class Verdict(StrEnum):
+    """What the findings of a record add up to."""
+
+    VALID = "valid"
+    DOUBTFUL = "doubtful"
+    INVALID = "invalid"
+
+
+class Finding(Frozen):
+    """A reason to doubt a record, and what to do about it."""
+
+    code: str
+    severity: Severity
+    text: str
+    cure: str
+
+
+class Sampling(Frozen):
+    """How the next token is chosen, the same on every engine.
+
+    `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 mean no cut; `repetition_penalty` 1 means none.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+
+
+class Loaded(Frozen):
+    """What really runs, read back from the loaded engine and never from the flags.
+
+    `quantization` is BF16, FP16, FP32, GPTQ-Int4, GPTQ-Int8 or AWQ as the loaded layers show it;
+    `quantization_kernels` are the classes that compute the linear layers. `execution` is eager, compiled,
+    cuda_graphs or compiled+cuda_graphs. `rope` is default, or yarn with its factor. `reasons` says why
+    something other than the usual choice runs (a kernel that could not be had, and why).
+    """
+
+    attention_implementation: str
+    quantization: str
+    quantization_kernels: tuple[str, ...] = ()
+    dtype: str
+    execution: str
+    weight_bytes: int
+    rope: str
+    devices: tuple[str, ...]
+    prefix_caching: bool = False
+    max_model_len: int | None = None
+    kv_cache_dtype: str | None = None
+    kv_cache_bytes_per_token: int | None = None
+    kv_cache_capacity_tokens: int | None = None
+    kv_cache_allocated_bytes: int | None = None
+    activation_peak_bytes: int | None = None
+    graph_bytes: int | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class Memory(Frozen):
+    """Memory by its names, each in bytes, None where it cannot be read.
+
+    `allocator_*` are peaks of PyTorch's CUDA allocator in the worker since the last reset, summed over its
+    GPUs. `process_device_bytes` (the worker's process tree) and `device_used_bytes` (everybody) are read on
+    the GPUs used when the request has ended, before anything is given back. `host_peak_rss_bytes` is the
+    worker's peak resident memory since the last reset.
+    """
+
+    allocator_peak_allocated_bytes: int | None = None
+    allocator_peak_reserved_bytes: int | None = None
+    process_device_bytes: int | None = None
+    device_used_bytes: int | None = None
+    host_peak_rss_bytes: int | None = None
+
+
+class Sample(Frozen):
+    """What one request showed. Times are seconds since the request began; the prompt is in before that."""
+
+    started_at_unix_s: float
+    duration_s: float
+    token_times_s: tuple[float, ...]
+    prompt_tokens: int
+    output_tokens: int
+    output_digest: str
+    cached_tokens: int | None = None
+    memory: Memory = Memory()
+
+
+class Cause(Frozen):
+    """Why a cell is not ok: what was said, how the worker ended, and its last lines."""
+
+    message: str
+    stage: str | None = None
+    exit_status: int | None = None
+    signal: str | None = None
+    last_lines: tuple[str, ...] = ()
+
+
+class Checkpoint(Frozen):
+    """The weights that were measured: where they are from, and which they are.
+
+    `source` is huggingface, modelscope, local or synthetic; `weights_digest` covers names and contents of
+    the weight files.
+    """
+
+    source: str
+    commit: str | None = None
+    quantization: str | None = None
+    weight_file_bytes: int | None = None
+    weights_digest: str | None = None
+
+
+class Gpu(Frozen):
+    """One GPU as the driver names it."""
+
+    index: int
+    name: str
+    memory_bytes: int
+    power_limit_w: float | None = None
+
+
+class Machine(Frozen):
+    """The hardware and the driver: what two records must share to be compared."""
+
+    processor: str
+    cores: int
+    memory_bytes: int
+    system: str
+    gpus: tuple[Gpu, ...] = ()
+    driver: str | None = None
+    cuda: str | None = None
+
+
+class GpuState(Frozen):
+    """One GPU at one moment."""
+
+    index: int
+    memory_used_bytes: int | None = None
+    utilization_percent: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    processes: tuple[int, ...] = ()
+
+
+class MachineState(Frozen):
+    """The machine at one moment: before the load, after the last request."""
+
+    unix_s: float
+    load_1min: float
+    memory_available_bytes: int
+    gpus: tuple[GpuState, ...] = ()
+
+
+class Provenance(Frozen):
+    """Which software made the record."""
+
+    tool_version: str
+    git_commit: str | None = None
+    command: tuple[str, ...] = ()
+    python: str = ""
+    packages: dict[str, str] = {}
+
+
+class Quantity(Frozen):
+    """One number over the repeats of a record."""
+
+    mean: float
+    stdev: float | None
+    minimum: float
+    maximum: float
+
+
+class Summary(Frozen):
+    """The statistics of a record; every one is recomputed from its samples by `statistics.summarize`.
+
+    `generation_tokens_per_s` is generated / whole request time, what the Qwen2.5 report prints;
+    `total_tokens_per_s` is (prompt + generated) / whole request time, what the Qwen3 report prints;
+    `decode_tokens_per_s` is (generated - 1) / (last token - first token). Latency percentiles are over all
+    gaps between tokens of all repeats, None where they are too few.
+    """
+
+    generation_tokens_per_s: Quantity
+    total_tokens_per_s: Quantity
+    decode_tokens_per_s: Quantity | None
+    prefill_tokens_per_s: Quantity
+    time_to_first_token_s: Quantity
+    duration_s: Quantity
+    inter_token_latency_p50_s: float | None
+    inter_token_latency_p90_s: float | None
+    inter_token_latency_p99_s: float | None
+    memory: Memory
+
+
+class Record(Frozen):
+    """Everything about one measured cell. `record_id` is the hash of all the rest."""
+
+    schema_version: Literal[1] = 1
+    record_id: str = ""
+    cell_id: str
+    cell: Cell
+    created_at: str
+    outcome: Outcome
+    verdict: Verdict = Verdict.INVALID
+    findings: tuple[Finding, ...] = ()
+    cause: Cause | None = None
+    summary: Summary | None = None
+    prompt: str | None = None
+    sampling: Sampling | None = None
+    config_overrides: dict[str, Any] = {}
+    checkpoint: Checkpoint | None = None
+    loaded: Loaded | None = None
+    load_s: float | None = None
+    load_memory: Memory | None = None
+    warmups: tuple[Sample, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    gpus: tuple[int, ...] = ()
+    machine: Machine
+    machine_before: MachineState
+    machine_after: MachineState
+    provenance: Provenance
+
+    def derived_id(self) -> str:
+        """The `record_id` that this record's content asks for."""
+        return digest(self.model_dump(mode="json", exclude={"record_id"}))
