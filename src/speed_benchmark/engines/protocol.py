@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
+from pydantic import Field
+
 from speed_benchmark.cell import EngineSettings
 from speed_benchmark.results.record import Frozen, Loaded, Sampling
 
@@ -29,7 +31,7 @@ class Load(Frozen):
     settings: EngineSettings
     max_total_tokens: int
     trust_remote_code: bool = False
-    config_overrides: dict[str, Any] = {}
+    config_overrides: dict[str, Any] = Field(default_factory=dict)
 
 
 class Request(Frozen):

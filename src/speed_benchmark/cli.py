@@ -1,0 +1,145 @@
+"""The command line: parse, plan, run, report."""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from speed_benchmark.cell import EngineSettings, Model, Protocol, Workload, options
+from speed_benchmark.errors import UserError
+from speed_benchmark.limits import Limits
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="How fast, and in how much memory, a language model runs on this machine.",
+)
+
+
+def measure(engine: str, **given: Any) -> int:  # noqa: ANN401 - the values of all flags
+    """Measure one cell and print its table; returns the exit status."""
+    from speed_benchmark.plan import build, plan
+    from speed_benchmark.report.progress import Display, Silence
+    from speed_benchmark.report.tables import print_table
+    from speed_benchmark.results.record import Outcome
+    from speed_benchmark.results.store import Store, serialize
+    from speed_benchmark.run import run
+
+    loads = plan(engine, given, given["gpus"])
+    store = Store(Path(given["outputs_dir"] or f"outputs/{engine}"))
+    store.open()
+    with Silence() if given["quiet"] else Display() as display:
+        stored = run(loads, store, build(Limits, given), display)
+    if given["json"]:
+        sys.stdout.buffer.write(b"".join(serialize(record) for record, _ in stored))
+    else:
+        print_table([record for record, _ in stored], [path for _, path in stored])
+    return 0 if all(record.outcome is Outcome.OK for record, _ in stored) else 1
+
+
+def synthesize(
+    model: Annotated[str, typer.Argument(help="id of a Qwen2.5 model, or a folder with a config.json")],
+    out: Annotated[Path | None, typer.Option("--out", help="folder to write to; the user's cache without it")] = None,
+) -> int:
+    """Make a checkpoint of a model's true shape with made-up weights, and print its folder."""
+    from speed_benchmark.models import source, synthetic
+    from speed_benchmark.report.progress import Display
+
+    config, generation_config = source.shape(model)
+    with Display() as display:
+        show = partial(display.fetching, "making weights")
+        if out is None:
+            folder = synthetic.cached(config, generation_config, on_progress=show)
+        else:
+            folder = synthetic.synthesize(config, generation_config, out, on_progress=show)
+    typer.echo(folder)
+    return 0
+
+
+def script(engine: str) -> None:
+    """The command line of one of the report's scripts: `speed-benchmark run` for one engine."""
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    single.command(help=f"Measure how fast {engine} generates, and in how much memory.")(_command(engine))
+    sys.exit(_invoke(single))
+
+
+def main() -> None:
+    """The `speed-benchmark` command."""
+    sys.exit(_invoke(app))
+
+
+def _invoke(application: typer.Typer) -> int:
+    """Run a command; a user's mistake is one line on standard error and status 2."""
+    try:
+        status = application(standalone_mode=False)
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        return 2
+    except typer.TyperException as error:
+        typer.echo(f"error: {' '.join(error.format_message().split())}", err=True)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted", err=True)
+        return 130
+    return status if isinstance(status, int) else 0
+
+
+def _command(engine: str | None) -> Callable[..., int]:
+    """The command for `engine` (None: one that takes --engine), its flags drawn from the values' fields."""
+
+    def command(**given: Any) -> int:  # noqa: ANN401 - the values of all flags
+        return measure(given.pop("engine", engine), **given)
+
+    command.__signature__ = inspect.Signature(list(_parameters(engine)))  # type: ignore[attr-defined]
+    return command
+
+
+def _parameters(engine: str | None) -> Iterable[inspect.Parameter]:
+    for name, (annotation, option, default) in options(Model, Workload, EngineSettings, Protocol, Limits).items():
+        if engine is not None and (name == "engine" or (option.engines and engine not in option.engines)):
+            continue
+        only = f" ({', '.join(option.engines)} only)" if option.engines and engine is None else ""
+        shown = option.default if option.engines else default
+        yield _parameter(name, _plain(annotation), option.help + only, shown)
+    yield _parameter("gpus", str, "GPUs to use, as CUDA_VISIBLE_DEVICES: 0 or 0,1,2,3", "all visible, else the CPU")
+    yield _parameter("outputs_dir", str, "folder for the records", f"outputs/{engine or 'ENGINE'}")
+    yield _parameter("json", bool, "print the record as JSON on standard output, and nothing else there", False)
+    yield _parameter("quiet", bool, "show no progress", False)
+
+
+def _parameter(name: str, kind: Any, text: str, default: object) -> inspect.Parameter:  # noqa: ANN401 - a type
+    """A flag in both spellings. Values are taken as text: the fields' own bounds check them, in one place."""
+    spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+    required = default is MISSING
+    shown = "" if required or default in (None, False) else f"  [default: {default}]"
+    choices = "|".join(get_args(kind)) or {int: "NUMBER", float: "NUMBER"}.get(kind, "TEXT")
+    metavar = None if kind is bool else choices
+    option = typer.Option(*spellings, help=text + shown, show_default=False, metavar=metavar)
+    taken = bool if kind is bool else str
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if required else None,
+        annotation=Annotated[taken if required else taken | None, option],
+    )
+
+
+def _plain(annotation: Any) -> Any:  # noqa: ANN401 - types in, a type out
+    """The type of a field without its bounds and without None."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return annotation
+    arguments = [argument for argument in get_args(annotation) if argument is not type(None)]
+    return _plain(arguments[0]) if arguments else annotation
+
+
+app.command("run", help="Measure one model at one length.")(_command(None))
+app.command("synthesize")(synthesize)

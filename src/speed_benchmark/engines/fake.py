@@ -1,0 +1,152 @@
+"""An engine with a virtual clock and a script of faults: the policy around engines is tested against it.
+
+The script is JSON in the checkpoint folder's `fake.json`; without one, every request takes `prefill_s` to its
+first token and `token_s` to each one after it, and nothing goes wrong.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from speed_benchmark.engines.protocol import Load, Loaded, OutOfMemoryError, Request, UnsupportedError
+from speed_benchmark.results.record import Frozen
+
+Action = Literal[
+    "sigkill", "sigsegv", "exit_3", "exit_0", "hang", "hang_grandchild", "oom", "unsupported", "error",
+    "fewer_tokens", "more_tokens", "no_tokens", "early_end", "backward_times", "cached_prompt", "garbage", "twice",
+]  # fmt: skip
+
+
+class Fault(Frozen):
+    """`action` happens in the call named by `at`; for generate in the `request`-th one, counted from 0."""
+
+    at: Literal["load", "prepare", "generate", "close"]
+    action: Action
+    request: int = 0
+
+
+class Script(Frozen):
+    """How the fake engine behaves. `requests` overrides prefill_s and token_s of single requests, by their index."""
+
+    load_s: float = 10.0
+    prefill_s: float = 0.5
+    token_s: float = 0.01
+    requests: dict[int, tuple[float, float]] = Field(default_factory=dict)
+    real_token_s: float = 0.0
+    quantization: str = "BF16"
+    prefix_caching: bool = False
+    faults: tuple[Fault, ...] = ()
+
+
+class VirtualClock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.time_s = 0.0
+
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self.time_s
+
+    def synchronize(self) -> None:
+        """Nothing is ever outstanding."""
+
+
+class FakeEngine:
+    """Generates the ids 0, 1, 2, … at scripted virtual times."""
+
+    requires: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.cached_tokens: int | None = 0
+        self._script = Script()
+        self._request: Request | None = None
+        self._requests = 0
+
+    def load(self, load: Load) -> Loaded:
+        """Read the script."""
+        file = Path(load.checkpoint_dir) / "fake.json"
+        if file.is_file():
+            self._script = Script.model_validate(json.loads(file.read_text()))
+        self._fault("load")
+        self.clock.time_s += self._script.load_s
+        return Loaded(
+            attention_implementation="fake",
+            quantization=self._script.quantization,
+            dtype="bfloat16",
+            execution="eager",
+            weight_bytes=0,
+            rope="yarn factor 4.0" if load.config_overrides else "default",
+            devices=("fake",),
+            prefix_caching=self._script.prefix_caching,
+        )
+
+    def prepare(self, request: Request) -> None:
+        """Keep the request."""
+        self._fault("prepare")
+        self._request = request
+
+    def generate(self, on_token: Callable[[], None]) -> Sequence[int]:
+        """Move the clock from token to token."""
+        assert self._request is not None  # noqa: S101 - prepare comes first
+        number = self._requests
+        self._requests += 1
+        actions = self._fault("generate")
+        prefill_s, token_s = self._script.requests.get(number, (self._script.prefill_s, self._script.token_s))
+        count = self._request.generate_length
+        wanted = {"fewer_tokens": count - 1, "more_tokens": count + 1, "no_tokens": 0, "early_end": count // 2}
+        count = next((tokens for action, tokens in wanted.items() if action in actions), count)
+        self.cached_tokens = 16 if "cached_prompt" in actions else 0
+        for index in range(count):
+            step_s = token_s if index else prefill_s
+            self.clock.time_s += -step_s if "backward_times" in actions and index == 1 else step_s
+            time.sleep(self._script.real_token_s)
+            on_token()
+        return range(count)
+
+    def close(self) -> None:
+        """Nothing is held."""
+        self._fault("close")
+
+    def _fault(self, at: str) -> set[str]:
+        """Do what the script says for this call; return what the caller has to do itself."""
+        due = {
+            fault.action
+            for fault in self._script.faults
+            if fault.at == at and (at != "generate" or fault.request == self._requests - 1)
+        }
+        for action in due:
+            _do(action)
+        return set(due)
+
+
+def _do(action: Action) -> None:
+    match action:
+        case "sigkill" | "sigsegv":
+            os.kill(os.getpid(), signal.SIGKILL if action == "sigkill" else signal.SIGSEGV)
+        case "exit_3" | "exit_0":
+            os._exit(3 if action == "exit_3" else 0)
+        case "hang":
+            time.sleep(3600)
+        case "hang_grandchild":
+            subprocess.run([sys.executable, "-c", "import time; time.sleep(3600)"], check=False)
+        case "oom":
+            raise OutOfMemoryError("the fake device is full")
+        case "unsupported":
+            raise UnsupportedError("the fake engine does not support this")
+        case "error":
+            raise RuntimeError("the fake engine failed")
+        case "garbage" | "twice":
+            # the worker's private pipe is its first argument; a library gone wrong could write to it
+            os.write(int(sys.argv[1]), b"garbage\n" if action == "garbage" else b'{"type":"cell_done","cell":0}\n')
+        case _:
+            pass

@@ -1,0 +1,96 @@
+"""NVIDIA's management library, where it is there; every reading is None or empty where it is not."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import pynvml
+
+from speed_benchmark.results.record import Gpu, GpuState
+
+
+@cache
+def _ready() -> bool:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    return True
+
+
+def _read(call: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - NVML answers in many types
+    """What the call answers, None where this driver or card cannot say."""
+    try:
+        return call(*arguments)
+    except pynvml.NVMLError:
+        return None
+
+
+def gpu_count() -> int:
+    """How many NVIDIA GPUs this machine has."""
+    return int(_read(pynvml.nvmlDeviceGetCount) or 0) if _ready() else 0
+
+
+def versions() -> tuple[str | None, str | None]:
+    """The versions of the driver and of the newest CUDA that it runs."""
+    if not _ready():
+        return None, None
+    driver = _read(pynvml.nvmlSystemGetDriverVersion)
+    cuda = _read(pynvml.nvmlSystemGetCudaDriverVersion)
+    return driver, f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None
+
+
+def describe(index: int) -> Gpu:
+    """Name, memory and power limit of one GPU."""
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    limit_mw = _read(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    return Gpu(
+        index=index,
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+        power_limit_w=limit_mw / 1000 if limit_mw else None,
+    )
+
+
+def state(index: int) -> GpuState:
+    """One GPU now."""
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    utilization = _read(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    power_mw = _read(pynvml.nvmlDeviceGetPowerUsage, handle)
+    return GpuState(
+        index=index,
+        memory_used_bytes=memory.used if memory else None,
+        utilization_percent=utilization.gpu if utilization else None,
+        temperature_c=_read(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        power_w=power_mw / 1000 if power_mw else None,
+        sm_clock_mhz=_read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        memory_clock_mhz=_read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
+        processes=tuple(process.pid for process in _processes(handle)),
+    )
+
+
+def used_memory_bytes(gpus: Sequence[int]) -> int | None:
+    """What everybody together has taken on `gpus`."""
+    if not gpus or not _ready():
+        return None
+    memories = [_read(pynvml.nvmlDeviceGetMemoryInfo, pynvml.nvmlDeviceGetHandleByIndex(gpu)) for gpu in gpus]
+    return None if None in memories else sum(int(memory.used) for memory in memories)
+
+
+def process_memory_bytes(gpus: Sequence[int], processes: Iterable[int]) -> int | None:
+    """What `processes` have taken on `gpus`; None where the driver does not name them (in many containers)."""
+    if not gpus or not _ready():
+        return None
+    wanted = set(processes)
+    used = [
+        process.usedGpuMemory
+        for gpu in gpus
+        for process in _processes(pynvml.nvmlDeviceGetHandleByIndex(gpu))
+        if process.pid in wanted
+    ]
+    return None if not used or None in used else sum(used)
+
+
+def _processes(handle: object) -> list[Any]:
+    return list(_read(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or [])

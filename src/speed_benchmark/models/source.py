@@ -1,0 +1,73 @@
+"""Where the weights of a model come from: a local folder, made up, or a hub."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from speed_benchmark.cell import Model
+from speed_benchmark.errors import UserError
+from speed_benchmark.models import catalogue, checkpoint, hubs, synthetic
+from speed_benchmark.models.hubs import FetchError
+from speed_benchmark.results.record import Checkpoint
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A checkpoint on disk: its folder, its config.json, and what the record says of it."""
+
+    folder: Path
+    config: dict[str, Any]
+    checkpoint: Checkpoint
+
+
+def fetch(model: Model, on_progress: OnProgress) -> Fetched:
+    """Have the weights of `model` on disk; `on_progress(what, done_bytes, total_bytes)` is called on the way.
+
+    Raises FetchError where a hub does not give them, UserError where they can't be made.
+    """
+    folder = Path(model.model_id_or_path).expanduser()
+    commit = None
+    if model.weights == "synthetic":
+        source = "synthetic"
+        making = partial(on_progress, "making weights")
+        try:
+            folder = synthetic.cached(*shape(model.model_id_or_path), on_progress=making)
+        except (synthetic.NotEnoughDiskError, OSError) as error:
+            raise FetchError(f"can't make the weights: {error}") from error
+    elif folder.is_dir():
+        source = "local"
+    else:
+        source = "modelscope" if model.use_modelscope else "huggingface"
+        on_progress("downloading", 0, 0)
+        folder, commit = hubs.download(model)
+    config = checkpoint.read_config(folder, synthetic=False)
+    return Fetched(
+        folder=folder,
+        config=config,
+        checkpoint=Checkpoint(
+            source=source,
+            commit=commit,
+            quantization=checkpoint.quantization_of(config),
+            weight_file_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        ),
+    )
+
+
+def shape(model_id_or_path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config.json and generation_config.json that made-up weights of a model are made from.
+
+    Raises UserError where neither a local folder nor the catalogue knows its shape.
+    """
+    folder = Path(model_id_or_path).expanduser()
+    if folder.is_dir():
+        return checkpoint.read_config(folder, synthetic=True), checkpoint.read_generation_config(folder)
+    entry = catalogue.lookup(model_id_or_path)
+    if entry is None:
+        near = catalogue.near(model_id_or_path)
+        known = f"near names: {', '.join(near)}" if near else "name a Qwen2.5 Instruct model"
+        raise UserError("--model_id_or_path", model_id_or_path, f"its shape is not known; {known}, or a local folder")
+    return entry.config, entry.generation_config

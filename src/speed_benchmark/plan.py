@@ -1,0 +1,124 @@
+"""From what was asked for to the load that measures it; whatever can be refused is refused here."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from speed_benchmark import engines
+from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, for_engine
+from speed_benchmark.errors import UserError
+from speed_benchmark.measure import nvml
+from speed_benchmark.models import catalogue, checkpoint, rope, source
+
+Group = TypeVar("Group")
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One loading of a model, and the cells that are measured with it, in order.
+
+    `gpus` are physical indices, none for the CPU.
+    """
+
+    cells: tuple[Cell, ...]
+    gpus: tuple[int, ...]
+
+
+def plan(engine: str, given: Mapping[str, Any], gpus: str | None) -> list[Load]:
+    """The loads for the values `given` (flag name -> value, None: not given) and the `--gpus` text.
+
+    Raises UserError for whatever can be known to be wrong before weights are read or an engine is imported.
+    """
+    engines.find(engine)
+    chosen = parse_gpus(gpus)
+    cell = Cell(
+        model=build(Model, given),
+        workload=build(Workload, given),
+        settings=build(EngineSettings, for_engine(engine, given) | {"gpu_count": len(chosen)}),
+        protocol=build(Protocol, given),
+    )
+    config = known_config(cell.model)
+    check_length(cell, config)
+    check_split(cell, config)
+    return [Load(cells=(cell,), gpus=chosen)]
+
+
+def build(group: type[Group], given: Mapping[str, Any]) -> Group:
+    """A value of `group` from those of `given` that are its fields; raises UserError for the first bad one."""
+    adapter = TypeAdapter(group)
+    names = {name: value for name, value in given.items() if name in group.__annotations__ and value is not None}
+    try:
+        return adapter.validate_python(names)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        message = str(first["msg"]).replace("Input", "it", 1)
+        raise UserError(f"--{first['loc'][0]}", first["input"], message[:1].lower() + message[1:]) from None
+
+
+def parse_gpus(text: str | None) -> tuple[int, ...]:
+    """The GPUs named by `text`, as CUDA_VISIBLE_DEVICES names them; all visible ones where it is None.
+
+    No GPU at all, and none asked for, means the CPU. Raises UserError for a malformed or repeated index and for
+    a GPU that is not there.
+    """
+    there = nvml.gpu_count()
+    option = "--gpus"
+    if text is None:
+        text = os.environ.get("CUDA_VISIBLE_DEVICES")
+        option = "CUDA_VISIBLE_DEVICES"
+        if text is None:
+            return tuple(range(there))
+        if not text.strip() or text.strip() == "-1":
+            return ()
+    if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):
+        raise UserError(option, repr(text), "name GPUs by their numbers, like 0 or 0,1,2,3")
+    gpus = tuple(int(index) for index in text.split(","))
+    if len(set(gpus)) < len(gpus):
+        raise UserError(option, text, "names a GPU twice")
+    if max(gpus) >= there:
+        here = f"the GPUs here are 0 to {there - 1}" if there else "no GPU is here; leave it out to use the CPU"
+        raise UserError(option, text, here)
+    return gpus
+
+
+def known_config(model: Model) -> Config | None:
+    """The model's config.json, of a local folder or from the catalogue; None for other ids on a hub.
+
+    Raises UserError for a folder that holds no model, and for synthetic weights of an unknown shape.
+    """
+    name = model.model_id_or_path
+    folder = Path(name).expanduser()
+    if model.weights == "synthetic":
+        source.shape(name)
+    if folder.exists() or name.startswith(("/", "./", "../", "~")):
+        if not folder.is_dir():
+            raise UserError("--model_id_or_path", name, "no such folder; name one that holds a config.json")
+        if model.revision is not None:
+            raise UserError("--revision", model.revision, "a local folder has no revisions; leave it out")
+        return checkpoint.read_config(folder, synthetic=model.weights == "synthetic")
+    entry = catalogue.lookup(name)
+    return entry.config if entry else None
+
+
+def check_length(cell: Cell, config: Config | None) -> None:
+    """Refuse what can't fit the engine's or the model's longest sequence."""
+    total, limit = cell.total_tokens, cell.settings.max_model_len
+    asked = f"{cell.workload.context_length} input and {cell.workload.generate_length} generated tokens are {total}"
+    if limit is not None and total > limit:
+        raise UserError("--max_model_len", limit, f"{asked}; raise it to {total} or ask for fewer")
+    if config is not None and total > rope.longest(config):
+        cure = f"{asked}; this model reaches {rope.longest(config)}, with YaRN where it has it; ask for fewer"
+        raise UserError("--context_length", cell.workload.context_length, cure)
+
+
+def check_split(cell: Cell, config: Config | None) -> None:
+    """Refuse a number of GPUs that vLLM's tensor parallelism can't split the model over."""
+    heads, gpus = (config or {}).get("num_attention_heads"), cell.settings.gpu_count
+    if cell.settings.engine == "vllm" and heads and gpus > 1 and heads % gpus:
+        raise UserError("--gpus", f"({gpus} of them)", f"{heads} attention heads can't be split over {gpus} GPUs")

@@ -1,0 +1,38 @@
+"""Which software makes a record: this tool, its commit, the command, the packages."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import speed_benchmark
+from speed_benchmark.results.record import Provenance
+
+
+def provenance(packages: dict[str, str]) -> Provenance:
+    """The provenance of a record made by this process; `packages` are those that the worker really had."""
+    return Provenance(
+        tool_version=speed_benchmark.__version__,
+        git_commit=_git_commit(),
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        python=platform.python_version(),
+        packages=packages,
+    )
+
+
+@cache
+def _git_commit() -> str | None:
+    """The commit of this tool's checkout, with `+` where files differ from it; None outside a checkout."""
+    git = shutil.which("git")
+    root = Path(__file__).resolve().parents[2]
+    if git is None or not (root / ".git").exists():
+        return None
+
+    def ask(*arguments: str) -> str:
+        done = subprocess.run([git, "-C", str(root), *arguments], capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments
+        return done.stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    return (commit + ("+" if ask("status", "--porcelain", "--", "src") else "")) or None

@@ -1,0 +1,198 @@
+"""The child process: load once, warm up, repeat, tell the parent. The only process that imports torch."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from importlib.metadata import distributions
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from speed_benchmark import engines, events
+from speed_benchmark.cell import Cell
+from speed_benchmark.engines.protocol import Engine, Load, OutOfMemoryError, Request, Sampling, UnsupportedError
+from speed_benchmark.measure.memory import MemoryReader
+from speed_benchmark.measure.request import measure
+from speed_benchmark.prompts import make_prompt
+from speed_benchmark.results.record import Cause, Outcome
+
+PULSE_S = 0.5
+PACKAGES = (
+    "accelerate",
+    "flash-attn",
+    "gptqmodel",
+    "numpy",
+    "optimum",
+    "safetensors",
+    "torch",
+    "transformers",
+    "triton",
+)
+
+
+class Pipe:
+    """The private pipe to the parent; one event a line, from any thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def send(self, event: events.Event) -> None:
+        """Write one event whole."""
+        line = event.model_dump_json().encode() + b"\n"
+        with self._lock:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+
+
+class Pulse:
+    """Tells the parent every half second how many tokens have come, without touching the timed thread."""
+
+    def __init__(self, pipe: Pipe, token_times: list[float]) -> None:
+        self._pipe, self._token_times = pipe, token_times
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(PULSE_S):
+            self._pipe.send(events.Progress(tokens=len(self._token_times)))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def work(job: events.Job, pipe: Pipe) -> None:
+    """Do `job` and tell `pipe` what happens."""
+    memory = MemoryReader(job.gpus)
+    pipe.send(events.Stage(name="import"))
+    engine = engines.find(job.engine)()
+    pipe.send(events.Stage(name="load"))
+    memory.reset()
+    started = engine.clock.now()
+    loaded = engine.load(
+        Load(
+            checkpoint_dir=job.checkpoint_dir,
+            settings=job.cells[0].settings,
+            max_total_tokens=max(cell.total_tokens for cell in job.cells),
+            trust_remote_code=job.cells[0].model.trust_remote_code,
+            config_overrides=job.config_overrides,
+        )
+    )
+    load_s = engine.clock.now() - started
+    pipe.send(events.LoadDone(loaded=loaded, load_s=load_s, memory=memory.read(), packages=_versions(job.engine)))
+    for index, cell in enumerate(job.cells):
+        _measure_cell(engine, job, index, cell, memory, pipe)
+    pipe.send(events.Stage(name="close"))
+    engine.close()
+    pipe.send(events.Closed())
+
+
+def _measure_cell(engine: Engine, job: events.Job, index: int, cell: Cell, memory: MemoryReader, pipe: Pipe) -> None:
+    pipe.send(events.Stage(name="prepare", cell=index))
+    folder = Path(job.checkpoint_dir)
+    vocab_size = int(_read_json(folder / "config.json")["vocab_size"])
+    kind, prompt = make_prompt(folder, cell.workload.context_length, vocab_size, cell.workload.seed)
+    sampling = Sampling() if cell.workload.sampling == "greedy" else _model_sampling(folder)
+    pipe.send(events.Prompted(cell=index, kind=kind, sampling=sampling))
+    request = Request(
+        prompt_token_ids=prompt,
+        generate_length=cell.workload.generate_length,
+        sampling=sampling,
+        seed=cell.workload.seed,
+    )
+    for warmup, count in ((True, cell.protocol.warmups), (False, cell.protocol.repeats)):
+        for number in range(count):
+            pipe.send(events.Stage(name="warmup" if warmup else "repeat", cell=index, index=number + 1, count=count))
+            token_times: list[float] = []
+            with Pulse(pipe, token_times):
+                sample = measure(engine, request, memory, token_times)
+            pipe.send(events.Sampled(cell=index, warmup=warmup, sample=sample))
+    pipe.send(events.CellDone(cell=index))
+
+
+def _model_sampling(folder: Path) -> Sampling:
+    """The sampling of the model's generation_config.json; greedy where it has none or does not sample."""
+    file = folder / "generation_config.json"
+    config = _read_json(file) if file.is_file() else {}
+    if not config.get("do_sample", False):
+        return Sampling(repetition_penalty=float(config.get("repetition_penalty") or 1.0))
+    return Sampling(
+        temperature=float(config.get("temperature") or 1.0),
+        top_p=float(config.get("top_p") or 1.0),
+        top_k=int(config.get("top_k") or 0),
+        repetition_penalty=float(config.get("repetition_penalty") or 1.0),
+    )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise UnsupportedError(f"{file.name} is no JSON object")
+    return content
+
+
+def _versions(engine: str) -> dict[str, str]:
+    """Versions of the packages that speed depends on."""
+    return {
+        name: distribution.version
+        for distribution in distributions()
+        if (name := str(distribution.metadata["Name"]).lower()) in PACKAGES or name.startswith((engine, "nvidia-"))
+    }
+
+
+def _guard(pipe_descriptor: int) -> None:
+    """Leave a process behind that ends this whole group when the parent dies, however it dies.
+
+    It waits on standard input, which the parent holds open, and shares no interpreter lock with an engine
+    that hangs.
+    """
+    if os.fork() == 0:
+        os.close(pipe_descriptor)
+        while os.read(0, 4096):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+
+def _fail(pipe: Pipe, outcome: Outcome, error: BaseException) -> int:
+    traceback.print_exception(error)
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    pipe.send(events.Failed(outcome=outcome, cause=Cause(message=message[:1000])))
+    return 1
+
+
+def main() -> int:
+    """Read the job from standard input, work, and answer on the descriptor named by the first argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = os.read(0, 65536)
+        if not chunk:
+            return 1
+        line += chunk
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)
+    _guard(descriptor)
+    pipe = Pipe(descriptor)
+    try:
+        work(events.Job.model_validate_json(line), pipe)
+    except (OutOfMemoryError, MemoryError) as error:
+        return _fail(pipe, Outcome.OOM, error)
+    except UnsupportedError as error:
+        return _fail(pipe, Outcome.UNSUPPORTED, error)
+    except Exception as error:  # noqa: BLE001 - said to the parent, whatever it is
+        return _fail(pipe, Outcome.CRASHED, error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
