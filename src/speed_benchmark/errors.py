@@ -16,5 +16,5 @@ class UserError(Exception):
 
 
 def _shown(value: object) -> str:
-    text = "" if value is None else str(value)
+    text = "" if value is None else str(value) or "''"
     return text if len(text) <= 120 else f"{text[:60]}…{text[-50:]}"

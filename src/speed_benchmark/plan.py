@@ -77,7 +77,7 @@ def parse_gpus(text: str | None) -> tuple[int, ...]:
         if not text.strip() or text.strip() == "-1":
             return ()
     if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):
-        raise UserError(option, repr(text), "name GPUs by their numbers, like 0 or 0,1,2,3")
+        raise UserError(option, text, "name GPUs by their numbers, like 0 or 0,1,2,3")
     gpus = tuple(int(index) for index in text.split(","))
     if len(set(gpus)) < len(gpus):
         raise UserError(option, text, "names a GPU twice")

