@@ -1,0 +1,85 @@
+"""Tables as text that can be pasted into a page: Markdown and reStructuredText."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from speed_benchmark.report.layout import Table
+
+
+def markdown(title: str, foot: str, tables: Sequence[Table]) -> str:
+    """A section with `tables`; `foot` says what the speed is."""
+    parts = [f"## {_markdown(title)}", _markdown(foot)]
+    for table in tables:
+        rule = ["---:" if numeric else "---" for numeric in table.numeric]
+        rows = [table.columns, *(line.cells for line in table.lines)]
+        head, *body = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in rows]
+        parts += [f"### {_markdown(table.title)}", _markdown(table.conditions)]
+        parts.append("\n".join([head, "| " + " | ".join(rule) + " |", *body]))
+        parts += [f"- {_markdown(note)}" for note in table.notes]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def rst(title: str, foot: str, tables: Sequence[Table]) -> str:
+    """A section with `tables` as grid tables, whose first columns span the rows that share them."""
+    parts = [f"{_rst(title)}\n{'=' * _width(_rst(title))}", _rst(foot)]
+    for table in tables:
+        heading = _rst(table.title)
+        parts += [f"{heading}\n{'-' * _width(heading)}", _rst(table.conditions), _grid(table)]
+        parts += [f"- {_rst(note)}" for note in table.notes]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _grid(table: Table) -> str:
+    rows = [[_rst(cell) for cell in row] for row in (table.columns, *(line.cells for line in table.lines))]
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(table.columns))]
+    head, *body = rows
+    lines = [_rule(widths, "-"), _row(head, widths), _rule(widths, "=")]
+    for index, row in enumerate(body):
+        same = _shared(row, body[index - 1], table.spanned) if index else 0
+        if index:
+            lines.append(_rule(widths, "-", open_columns=same))
+        lines.append(_row([""] * same + row[same:], widths))
+    return "\n".join([*lines, _rule(widths, "-")])
+
+
+def _shared(row: Sequence[str], above: Sequence[str], spanned: int) -> int:
+    """How many of the leading columns go on from the row above."""
+    count = 0
+    while count < spanned and row[count] == above[count]:
+        count += 1
+    return count
+
+
+def _rule(widths: Sequence[int], dash: str, open_columns: int = 0) -> str:
+    """A line between rows; the first `open_columns` stay open, as their cells go on below it."""
+    cells = [" " * (width + 2) if column < open_columns else dash * (width + 2) for column, width in enumerate(widths)]
+    text = ("|" if open_columns else "+") + cells[0]
+    for column, cell in enumerate(cells[1:], 1):
+        text += ("|" if column < open_columns else "+") + cell
+    return text + "+"
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True))
+    return "| " + " | ".join(padded) + " |"
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes in a grid table: a wide character takes two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _line(text: str) -> str:
+    """`text` on one line, without control characters."""
+    return " ".join("".join(" " if unicodedata.category(c)[0] == "C" else c for c in text).split())
+
+
+def _markdown(text: str) -> str:
+    escaped = re.sub(r"([\\`*_{}\[\]|~#!])", r"\\\1", html.escape(_line(text), quote=False))
+    return re.sub(r"\\\[(\d+)\\\]", r"[\1]", escaped)  # a mark is no link
+
+
+def _rst(text: str) -> str:
+    return re.sub(r"([\\`*|]|_(?=\W|$)|<(?=\S)|(?<=\S)>)", r"\\\1", _line(text))
