@@ -1,0 +1,69 @@
+"""How far a model's rotary position embedding reaches, and YaRN beyond that.
+
+YaRN: Peng et al., "YaRN: Efficient Context Window Extension of Large Language Models" (arXiv:2309.00071), with
+the settings of Qwen2.5's model cards: factor 4, from 32768 to 131072 positions.
+"""
+
+from typing import Any
+
+YARN_FACTOR = 4
+YARN_LIMIT_TOKENS = 131_072
+DEFAULT_THETA = 10_000.0
+MAX_NUMBER = 100_000_000
+
+
+def longest(config: dict[str, Any]) -> int:
+    """Prompt and output tokens that a model with this `config` takes at most, YaRN included where it applies.
+
+    Raises ValueError where the config's own scaling makes no sense.
+    """
+    own = int(config["max_position_embeddings"])
+    scaling = _scaling(config)
+    if _kind(scaling) != "default":
+        return max(own, int(_number(scaling, "original_max_position_embeddings", own) * _number(scaling, "factor", 1)))
+    if config.get("model_type") != "qwen2":
+        return own
+    return max(own, min(own * YARN_FACTOR, YARN_LIMIT_TOKENS))
+
+
+def config_overrides(config: dict[str, Any], total_tokens: int) -> dict[str, Any]:
+    """Keys of config.json to replace so that `total_tokens` (prompt and output) fit: {}, or YaRN.
+
+    transformers takes them as keyword arguments of its config, vLLM as `hf_overrides`. Raises ValueError past
+    `longest`.
+    """
+    own, reach = int(config["max_position_embeddings"]), longest(config)
+    if total_tokens > reach:
+        raise ValueError(f"{total_tokens} tokens are more than the {reach} that the model reaches")
+    scaling = _scaling(config)
+    kind = _kind(scaling)
+    if total_tokens <= own or kind not in ("default", "yarn"):
+        return {}
+    yarn = {
+        "rope_type": "yarn",
+        "rope_theta": scaling.get("rope_theta") or config.get("rope_theta") or DEFAULT_THETA,
+        "factor": reach / own,
+        "original_max_position_embeddings": own,
+    }
+    if kind == "yarn":
+        yarn |= scaling
+    return {"max_position_embeddings": reach, "rope_parameters": yarn}
+
+
+def _scaling(config: dict[str, Any]) -> dict[str, Any]:
+    """The rope settings under either of their names: `rope_scaling` up to transformers 4, then `rope_parameters`."""
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if not isinstance(scaling, dict):
+        raise ValueError("rope_scaling in its config.json is not a JSON object; get the file again")
+    return scaling
+
+
+def _kind(scaling: dict[str, Any]) -> str:
+    return str(scaling.get("rope_type") or scaling.get("type") or "default")
+
+
+def _number(scaling: dict[str, Any], key: str, default: int) -> float:
+    value = scaling.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MAX_NUMBER:
+        raise ValueError(f"{key} of the rope_scaling in its config.json is no number from 1 up; get the file again")
+    return value
