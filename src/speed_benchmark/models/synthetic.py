@@ -1,0 +1,266 @@
+"""Checkpoints of the true shape with made-up weights: speed and memory depend on shapes and types, not on values.
+
+The file format is that of safetensors: 8 bytes with the length of the header, a JSON header with the type, shape and
+place of each tensor, and the data, which is streamed so that memory stays small whatever the model.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from speed_benchmark.errors import UserError
+from speed_benchmark.models import cache
+from speed_benchmark.models.checkpoint import STORED_BYTES, TensorSpec, quantization_of, tensors
+
+VERSION = 1
+"""Part of a cached checkpoint's name: raise it when the same config comes to mean other files."""
+
+SHARD_BYTES = 4_000_000_000
+INDEX_NAME = "model.safetensors.index.json"
+LOCK_NAME = ".lock"
+
+OnProgress = Callable[[int, int], None]
+
+
+class NotEnoughDiskError(Exception):
+    """The disk has too little room for a checkpoint; the text says how much is missing, and what to do."""
+
+
+def _no_progress(_done_bytes: int, _total_bytes: int) -> None:
+    pass
+
+
+def synthesize(
+    config: dict[str, Any],
+    generation_config: dict[str, Any],
+    out_dir: Path,
+    *,
+    seed: int = 0,
+    on_progress: OnProgress = _no_progress,
+) -> Path:
+    """Make a checkpoint of `config` in `out_dir` and return that folder; it appears whole or not at all.
+
+    `on_progress` is told the bytes done and in all. Raises UserError where `out_dir` is taken, NotEnoughDiskError,
+    OSError where it can't be written, ValueError for a config that is not Qwen2-shaped.
+    """
+    out_dir = out_dir.absolute()
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise UserError("--out", out_dir, "is there already; name a new folder")
+    _make(_Checkpoint.of(config, generation_config), out_dir, seed, on_progress)
+    return out_dir
+
+
+def cached(
+    config: dict[str, Any], generation_config: dict[str, Any], *, on_progress: OnProgress = _no_progress
+) -> Path:
+    """The folder of the checkpoint of `config` in the user's cache, made if it is not there.
+
+    Raises NotEnoughDiskError, OSError where the cache can't be written, ValueError as `synthesize` does.
+    """
+    checkpoint = _Checkpoint.of(config, generation_config)
+    folder = cache_folder(config, generation_config)
+    if not checkpoint.is_whole(folder):
+        _remove_leftovers(folder.parent)
+        _make(checkpoint, folder, 0, on_progress, replace=True)
+    return folder
+
+
+def cache_folder(config: dict[str, Any], generation_config: dict[str, Any]) -> Path:
+    """Where `cached` keeps the checkpoint: `$XDG_CACHE_HOME/speed-benchmark/synthetic/`, a readable name and a hash."""
+    shape = f"{config['hidden_size']}x{config['num_hidden_layers']}-{quantization_of(config)}"
+    content = json.dumps([VERSION, config, generation_config], sort_keys=True)
+    identity = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return cache.folder("synthetic") / f"{config['model_type']}-{shape}-{identity}"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One safetensors file."""
+
+    name: str
+    header: bytes
+    tensors: tuple[TensorSpec, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file."""
+        return len(self.header) + sum(tensor.size_bytes for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """The files of a checkpoint, before they are made."""
+
+    config: dict[str, Any]
+    documents: dict[str, bytes]
+    shards: tuple[Shard, ...]
+
+    @classmethod
+    def of(cls, config: dict[str, Any], generation_config: dict[str, Any]) -> "_Checkpoint":
+        shards = split(tensors(config))
+        total = sum(tensor.size_bytes for shard in shards for tensor in shard.tensors)
+        weight_map = {tensor.name: shard.name for shard in shards for tensor in shard.tensors}
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+        contents = {"config.json": config, "generation_config.json": generation_config, INDEX_NAME: index}
+        documents = {name: json.dumps(content, indent=2).encode() + b"\n" for name, content in contents.items()}
+        return cls(config, documents, shards)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.documents.values())) + sum(shard.size_bytes for shard in self.shards)
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether `folder` holds all files at their full size; a folder gets its name only once it is finished."""
+        sizes = {name: len(text) for name, text in self.documents.items()}
+        sizes |= {shard.name: shard.size_bytes for shard in self.shards}
+        return all((folder / name).is_file() and (folder / name).stat().st_size == sizes[name] for name in sizes)
+
+
+def split(all_tensors: list[TensorSpec]) -> tuple[Shard, ...]:
+    """Files of at most SHARD_BYTES of weights each, filled in the order of the tensors as transformers does."""
+    groups: list[list[TensorSpec]] = [[]]
+    room = SHARD_BYTES
+    for tensor in all_tensors:
+        if tensor.size_bytes > room and groups[-1]:
+            groups.append([])
+            room = SHARD_BYTES
+        groups[-1].append(tensor)
+        room -= tensor.size_bytes
+    # Wide types first, as the safetensors library writes them: so each tensor is aligned in the file.
+    ordered = [tuple(sorted(group, key=lambda tensor: (-STORED_BYTES[tensor.dtype], tensor.name))) for group in groups]
+    names = [f"model-{number:05d}-of-{len(groups):05d}.safetensors" for number in range(1, len(groups) + 1)]
+    return tuple(Shard(name, _header(group), group) for name, group in zip(names, ordered, strict=True))
+
+
+def _header(group: Iterable[TensorSpec]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for tensor in group:
+        end = start + tensor.size_bytes
+        entries[tensor.name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _make(checkpoint: _Checkpoint, target: Path, seed: int, on_progress: OnProgress, *, replace: bool = False) -> None:
+    from speed_benchmark.models.filler import Filler
+
+    done_bytes, total_bytes = 0, checkpoint.size_bytes
+
+    def advance(count_bytes: int) -> None:
+        nonlocal done_bytes
+        done_bytes += count_bytes
+        on_progress(done_bytes, total_bytes)
+
+    with _sole_maker(target) as partial:
+        if checkpoint.is_whole(target):
+            return
+        _require_disk(checkpoint, target.parent)
+        largest = max(tensor.elements for shard in checkpoint.shards for tensor in shard.tensors)
+        filler = Filler(checkpoint.config, largest, seed)
+        for name, text in checkpoint.documents.items():
+            _write(partial / name, [text], advance)
+        for shard in checkpoint.shards:
+            values = chain.from_iterable(map(filler.chunks, shard.tensors))
+            _write(partial / shard.name, chain([shard.header], values), advance)
+        _sync_folder(partial)
+        if replace and target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+        _sync_folder(target.parent)
+
+
+def _write(path: Path, pieces: Iterable[bytes | memoryview], on_bytes: Callable[[int], None]) -> None:
+    """Write `pieces` to `path`, durably, and tell the bytes of each once it is written."""
+    with path.open("wb") as file:
+        for piece in pieces:
+            on_bytes(file.write(piece))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _require_disk(checkpoint: _Checkpoint, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if checkpoint.size_bytes > free:
+        raise NotEnoughDiskError(
+            f"made-up weights need {checkpoint.size_bytes / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free: "
+            "make room, or name a larger disk by XDG_CACHE_HOME or --out"
+        )
+
+
+@contextmanager
+def _sole_maker(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target` to make it in, to be renamed to `target`; waits while another process has it.
+
+    What is left of an interrupted making is removed, this one's too.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    lock = _lock(partial, wait=True)
+    try:
+        for leftover in partial.iterdir():
+            if leftover.name != LOCK_NAME:
+                leftover.unlink()
+        yield partial
+    finally:
+        _release(lock, partial, target)
+
+
+def _lock(partial: Path, *, wait: bool) -> int:
+    """Make `partial`, lock it for this process, and return the lock's descriptor.
+
+    Raises BlockingIOError where another process has it and this one is not to `wait`.
+    """
+    while True:
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            lock = os.open(partial / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            continue  # Its maker has just finished and renamed it.
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise
+        if _is_lock_of(lock, partial):
+            return lock
+        os.close(lock)
+
+
+def _is_lock_of(lock: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock), (folder / LOCK_NAME).stat())
+    except FileNotFoundError:
+        return False
+
+
+def _release(lock: int, partial: Path, target: Path) -> None:
+    if _is_lock_of(lock, partial):
+        shutil.rmtree(partial)
+    if _is_lock_of(lock, target):
+        (target / LOCK_NAME).unlink()
+    os.close(lock)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what interrupted makings of any model left in `folder`; those under way are locked, and stay."""
+    for partial in folder.glob(".*.partial"):
+        with suppress(BlockingIOError):
+            _release(_lock(partial, wait=False), partial, partial)
