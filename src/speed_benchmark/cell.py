@@ -46,6 +46,7 @@ class Model:
     ] = "hub"
     use_modelscope: Annotated[bool, Option("ModelScope instead of Hugging Face")] = False
     trust_remote_code: Annotated[bool, Option("run code that comes with the model")] = False
+    allow_pickle: Annotated[bool, Option("read pickled weights, which can run code, where there are no others")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,7 @@ def work(job: events.Job, pipe: Pipe) -> None:
             settings=job.cells[0].settings,
             max_total_tokens=max(cell.total_tokens for cell in job.cells),
             trust_remote_code=job.cells[0].model.trust_remote_code,
+            allow_pickle=job.cells[0].model.allow_pickle,
             config_overrides=job.config_overrides,
         )
     )

@@ -31,6 +31,7 @@ class Load(Frozen):
     settings: EngineSettings
     max_total_tokens: int
     trust_remote_code: bool = False
+    allow_pickle: bool = False
     config_overrides: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -127,7 +127,7 @@ def _from_pretrained(load: Load, config: "PreTrainedConfig") -> "PreTrainedModel
         attn_implementation=load.settings.attn_implementation,
         device_map=_device_map(load.settings),
         trust_remote_code=load.trust_remote_code,
-        use_safetensors=True,
+        use_safetensors=None if load.allow_pickle else True,
         local_files_only=True,
     )
     if load.settings.gpu_count > 1 and {"cpu", "disk"} & {str(place) for place in model.hf_device_map.values()}:

@@ -8,7 +8,7 @@ from typing import Any
 
 from speed_benchmark.cell import Model
 from speed_benchmark.errors import UserError
-from speed_benchmark.models import catalogue, checkpoint, hubs, synthetic
+from speed_benchmark.models import catalogue, checkpoint, digest, hubs, synthetic, trust, weights
 from speed_benchmark.models.hubs import FetchError
 from speed_benchmark.results.record import Checkpoint
 
@@ -27,7 +27,8 @@ class Fetched:
 def fetch(model: Model, on_progress: OnProgress) -> Fetched:
     """Have the weights of `model` on disk; `on_progress(what, done_bytes, total_bytes)` is called on the way.
 
-    Raises FetchError where a hub does not give them, UserError where they can't be made.
+    Raises FetchError where a hub does not give them or they can't be made, UserError where they are not what an
+    engine here runs.
     """
     folder = Path(model.model_id_or_path).expanduser()
     commit = None
@@ -42,9 +43,8 @@ def fetch(model: Model, on_progress: OnProgress) -> Fetched:
         source = "local"
     else:
         source = "modelscope" if model.use_modelscope else "huggingface"
-        on_progress("downloading", 0, 0)
-        folder, commit = hubs.download(model)
-    config = checkpoint.read_config(folder, synthetic=False)
+        folder, commit = hubs.download(model, on_progress)
+    config, files = inspect(folder, model)
     return Fetched(
         folder=folder,
         config=config,
@@ -52,9 +52,24 @@ def fetch(model: Model, on_progress: OnProgress) -> Fetched:
             source=source,
             commit=commit,
             quantization=checkpoint.quantization_of(config),
-            weight_file_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+            weight_file_bytes=sum(file.stat().st_size for file in files),
+            weights_digest=digest.weights_digest(files, partial(on_progress, "checking weights")),
         ),
     )
+
+
+def inspect(folder: Path, model: Model) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """The checked config.json and weight files of the checkpoint of `model` in `folder`; nothing of it is run.
+
+    Raises UserError where an engine here does not run it, or it asks for more than `model` allows.
+    """
+    config = checkpoint.read_config(folder, trust_remote_code=model.trust_remote_code)
+    try:
+        files = weights.find(folder, allow_pickle=model.allow_pickle)
+        trust.check_weights(config, sum(file.stat().st_size for file in files))
+    except (OSError, ValueError) as error:
+        raise UserError("--model_id_or_path", model.model_id_or_path, str(error)) from error
+    return config, files
 
 
 def shape(model_id_or_path: str) -> tuple[dict[str, Any], dict[str, Any]]:

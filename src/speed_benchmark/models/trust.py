@@ -1,0 +1,90 @@
+"""What a checkpoint from elsewhere may not do: run code, reach out of its folder, or be larger than it should."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from speed_benchmark.models import weights
+
+MAX_BYTES = {
+    "config.json": 1_000_000,
+    "generation_config.json": 1_000_000,
+    "quantize_config.json": 1_000_000,
+    "tokenizer_config.json": 10_000_000,
+    "tokenizer.json": 100_000_000,
+    **dict.fromkeys(weights.INDEXES, weights.MAX_INDEX_BYTES),
+}
+"""The files other than weights that are fetched or read, and the most that each may hold."""
+
+# Far below what each weight of these formats takes, so that only a config that lies is caught.
+_LEAST_BITS = 3
+
+
+def check_sizes(sizes_bytes: Mapping[str, int]) -> None:
+    """Raise ValueError for a file of `sizes_bytes` (name -> size) that is larger than any such file is."""
+    for name, limit in MAX_BYTES.items():
+        if sizes_bytes.get(name, 0) > limit:
+            raise ValueError(f"its {name} is larger than {limit} bytes; name a model whose files can be trusted")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ValueError where a file in `folder` is too large, or is a link that leaves it.
+
+    In the cache of Hugging Face files are links to `blobs` beside the snapshots, or to `blobs` of the whole cache.
+    """
+    allowed = [folder.resolve()]
+    if folder.parent.name == "snapshots":
+        allowed += [folder.parent.parent.resolve() / "blobs", folder.parent.parent.parent.resolve() / "blobs"]
+    sizes_bytes = {}
+    for entry in folder.iterdir():
+        target = entry.resolve()
+        if entry.is_symlink() and not any(target.is_relative_to(root) for root in allowed):
+            raise ValueError(f"its {entry.name[:60]} is a link out of the folder; name the folder that holds the file")
+        if entry.is_file():
+            sizes_bytes[entry.name] = entry.stat().st_size
+    check_sizes(sizes_bytes)
+
+
+def check_code(folder: Path, config: Mapping[str, Any], *, trust_remote_code: bool) -> None:
+    """Raise ValueError where the checkpoint brings code that was not allowed, naming the files that would run."""
+    elsewhere = [reference for reference in _references(config) if "--" in reference]
+    if elsewhere:
+        raise ValueError(f"runs code of another repository ({elsewhere[0][:60]!a}), which is never fetched here")
+    files = sorted({f"{reference.split('.')[0]}.py" for reference in _references(config)})
+    if (folder / "custom_generate" / "generate.py").is_file():
+        files.append("custom_generate/generate.py")
+    if files and not trust_remote_code:
+        shown = ", ".join(name[:60] for name in files[:5])
+        raise ValueError(f"would run code of its own ({shown}); read it, then add --trust_remote_code{_pin(folder)}")
+
+
+def check_weights(config: Mapping[str, Any], weight_file_bytes: int) -> None:
+    """Raise ValueError where `config` describes far more weights than the files hold: an engine would make room."""
+    per_layer = 2 * config["hidden_size"] * config["intermediate_size"]
+    parameters = config["vocab_size"] * config["hidden_size"] + config["num_hidden_layers"] * per_layer
+    least_bytes = parameters * _LEAST_BITS // 8
+    if least_bytes > weight_file_bytes:
+        raise ValueError(
+            f"its config.json describes more than {least_bytes} bytes of weights, its files hold {weight_file_bytes}; "
+            "get the files again"
+        )
+
+
+def has_code(config: Mapping[str, Any]) -> bool:
+    """Whether `config` names code that comes with the model."""
+    return bool(_references(config))
+
+
+def _references(config: Mapping[str, Any]) -> list[str]:
+    """Classes of `auto_map`, as `module.Class` or `owner/name--module.Class`."""
+    auto_map = config.get("auto_map")
+    if not auto_map:
+        return []
+    values = auto_map.values() if isinstance(auto_map, dict) else [auto_map]
+    flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    return [str(item) for item in flat if item is not None]
+
+
+def _pin(folder: Path) -> str:
+    """How to allow the very commit that was looked at; nothing for a folder that is no commit."""
+    return f" --revision {folder.name}" if folder.parent.name == "snapshots" else ""
