@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, get_type_hints
 
-from annotated_types import Ge, Interval, MaxLen, MinLen
+from annotated_types import Ge, Gt, Interval, MaxLen, MinLen
 
 from speed_benchmark.errors import UserError
 
 MAX_TOKENS = 10_000_000
+# How many tokens of the start and of the end of the output a quick measurement takes.
+QUICK_WINDOW_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,23 @@ class EngineSettings:
 class Protocol:
     """How the measurement is repeated."""
 
-    repeats: Annotated[int, Interval(ge=1, le=10_000), Option("measured requests")] = 3
+    repeats: Annotated[int, Interval(ge=1, le=10_000), Option("measured requests; with --precision the fewest")] = 3
     warmups: Annotated[int, Interval(ge=0, le=10_000), Option("unmeasured requests of the same shape before them")] = 1
+    processes: Annotated[int, Interval(ge=1, le=1000), Option("worker processes, each with all the repeats")] = 1
+    precision: Annotated[
+        Annotated[float, Interval(gt=0, lt=1)] | None,
+        Option("repeat until the speed is known to so much on either side, like 1%"),
+    ] = None
+    max_repeats: Annotated[
+        Annotated[int, Interval(ge=1, le=10_000)] | None,
+        Option("with --precision: the most requests  [default: 30]"),
+    ] = None
+    max_seconds: Annotated[
+        Annotated[float, Gt(0)] | None,
+        Option("with --precision: the longest time for them  [default: 600]"),
+    ] = None
+    quick: Annotated[bool, Option("measure the start and the end of the output, and predict the rest")] = False
+    audit: Annotated[bool, Option("compare a repeated prompt with new ones: is something cached?")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from speed_benchmark.cell import Cell
-from speed_benchmark.results.record import Cause, Frozen, Loaded, Memory, Outcome, Sample, Sampling
+from speed_benchmark.results.record import Audit, Cause, Frozen, Loaded, Memory, Outcome, Sample, Sampling
 
 
 class Job(Frozen):
@@ -19,10 +19,10 @@ class Job(Frozen):
 
 
 class Stage(Frozen):
-    """The worker begins something: import, load, prepare, warmup, repeat or close; `index` counts from 1."""
+    """The worker begins something; `index` counts from 1, `count` is how many there are at most."""
 
     type: Literal["stage"] = "stage"
-    name: Literal["import", "load", "prepare", "warmup", "repeat", "close"]
+    name: Literal["import", "load", "prepare", "warmup", "repeat", "audit", "close"]
     cell: int | None = None
     index: int = 1
     count: int = 1
@@ -63,6 +63,14 @@ class Sampled(Frozen):
     sample: Sample
 
 
+class Audited(Frozen):
+    """The audit of a cell has ended."""
+
+    type: Literal["audited"] = "audited"
+    cell: int
+    audit: Audit
+
+
 class CellDone(Frozen):
     """All requests of a cell have ended."""
 
@@ -84,5 +92,5 @@ class Closed(Frozen):
     type: Literal["closed"] = "closed"
 
 
-Event = Stage | Progress | LoadDone | Prompted | Sampled | CellDone | Failed | Closed
+Event = Stage | Progress | LoadDone | Prompted | Sampled | Audited | CellDone | Failed | Closed
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

@@ -39,8 +39,13 @@ def make_prompt(checkpoint_dir: Path, length: int, vocab_size: int, seed: int) -
         )
         if len(ids) == length:
             return kind, tuple(ids)
+    return "random", random_prompt(length, vocab_size, seed)
+
+
+def random_prompt(length: int, vocab_size: int, seed: int) -> tuple[int, ...]:
+    """`length` token ids by chance, without special tokens as far as they are the last ids."""
     generator = random.Random(seed)  # noqa: S311 - a prompt is no secret
-    return "random", tuple(generator.choices(range(max(1, vocab_size - 1024)), k=length))
+    return tuple(generator.choices(range(max(1, vocab_size - 1024)), k=length))
 
 
 def _chat(encode: Encode, length: int) -> list[int]:

@@ -18,7 +18,7 @@ from speed_benchmark.plan import Load
 from speed_benchmark.process import Worker, WorkerEndedError
 from speed_benchmark.provenance import provenance
 from speed_benchmark.results.checks import judge
-from speed_benchmark.results.record import Cause, Outcome, Record, Sample, Sampling
+from speed_benchmark.results.record import Audit, Cause, Outcome, Record, Sample, Sampling
 from speed_benchmark.results.store import Store
 
 Stored = tuple[Record, Path]
@@ -48,6 +48,7 @@ class _Draft:
     sampling: Sampling | None = None
     warmups: list[Sample] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    audit: Audit | None = None
 
 
 class _Session:
@@ -108,6 +109,8 @@ class _Session:
             case events.Sampled():
                 draft = self.drafts[event.cell]
                 (draft.warmups if event.warmup else draft.samples).append(event.sample)
+            case events.Audited():
+                self.drafts[event.cell].audit = event.audit
             case events.CellDone():
                 self._keep(event.cell, Outcome.OK, None)
 
@@ -134,6 +137,7 @@ class _Session:
                 load_memory=loaded.memory if loaded else None,
                 warmups=tuple(draft.warmups),
                 samples=tuple(draft.samples),
+                audit=draft.audit,
                 gpus=self.load.gpus,
                 machine=self.machine,
                 machine_before=self.before,

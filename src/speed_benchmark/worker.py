@@ -1,6 +1,7 @@
 """The child process: load once, warm up, repeat, tell the parent. The only process that imports torch."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -9,17 +10,20 @@ import traceback
 from importlib.metadata import distributions
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from speed_benchmark import engines, events
-from speed_benchmark.cell import Cell
+from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell
 from speed_benchmark.engines.protocol import Engine, Load, OutOfMemoryError, Request, Sampling, UnsupportedError
 from speed_benchmark.measure.memory import MemoryReader
 from speed_benchmark.measure.request import measure
-from speed_benchmark.prompts import make_prompt
-from speed_benchmark.results.record import Cause, Outcome
+from speed_benchmark.prompts import make_prompt, random_prompt
+from speed_benchmark.results.record import Audit, Cause, Outcome, Sample
+from speed_benchmark.results.statistics import precise, time_to_first_token_s
 
 PULSE_S = 0.5
+# Where nothing is cached, all of so many repeated prompts are faster than as many new ones in 1 of 252 audits.
+AUDIT_PAIRS = 5
 PACKAGES = (
     "accelerate",
     "flash-attn",
@@ -99,25 +103,56 @@ def work(job: events.Job, pipe: Pipe) -> None:
 
 
 def _measure_cell(engine: Engine, job: events.Job, index: int, cell: Cell, memory: MemoryReader, pipe: Pipe) -> None:
+    """Warm up, and repeat as often as the cell's protocol asks for."""
     pipe.send(events.Stage(name="prepare", cell=index))
-    folder = Path(job.checkpoint_dir)
+    folder, protocol = Path(job.checkpoint_dir), cell.protocol
     vocab_size = int(_read_json(folder / "config.json")["vocab_size"])
     kind, prompt = make_prompt(folder, cell.workload.context_length, vocab_size, cell.workload.seed)
     sampling = Sampling() if cell.workload.sampling == "greedy" else _model_sampling(folder)
     pipe.send(events.Prompted(cell=index, kind=kind, sampling=sampling))
-    request = Request(
+    whole = Request(
         prompt_token_ids=prompt,
         generate_length=cell.workload.generate_length,
         sampling=sampling,
         seed=cell.workload.seed,
     )
-    for warmup, count in ((True, cell.protocol.warmups), (False, cell.protocol.repeats)):
-        for number in range(count):
-            pipe.send(events.Stage(name="warmup" if warmup else "repeat", cell=index, index=number + 1, count=count))
+    parts: dict[Literal["start", "end"] | None, Request] = {None: whole}
+    if protocol.quick:
+        _, longer = make_prompt(folder, cell.total_tokens - QUICK_WINDOW_TOKENS, vocab_size, cell.workload.seed)
+        start = whole.model_copy(update={"generate_length": QUICK_WINDOW_TOKENS, "room_tokens": cell.total_tokens})
+        parts = {"start": start, "end": start.model_copy(update={"prompt_token_ids": longer})}
+
+    def run(stage: Literal["warmup", "repeat"], number: int, count: int) -> list[Sample]:
+        pipe.send(events.Stage(name=stage, cell=index, index=number + 1, count=count))
+        samples = []
+        for window, request in parts.items():
             token_times: list[float] = []
             with Pulse(pipe, token_times):
-                sample = measure(engine, request, memory, token_times)
-            pipe.send(events.Sampled(cell=index, warmup=warmup, sample=sample))
+                sample = measure(engine, request, memory, token_times).model_copy(update={"window": window})
+            pipe.send(events.Sampled(cell=index, warmup=stage == "warmup", sample=sample))
+            samples.append(sample)
+        return samples
+
+    for number in range(protocol.warmups):
+        run("warmup", number, protocol.warmups)
+    most = protocol.max_repeats if protocol.precision and protocol.max_repeats else protocol.repeats
+    until = engine.clock.now() + (protocol.max_seconds or math.inf)
+    samples: list[Sample] = []
+    for number in range(most):
+        if number >= protocol.repeats and (engine.clock.now() >= until or precise(samples, cell)):
+            break
+        samples += run("repeat", number, most)
+    if protocol.audit:
+        request = whole.model_copy(update={"generate_length": 1, "room_tokens": whole.total_tokens})
+        times_s: list[tuple[float, float]] = []
+        for number in range(AUDIT_PAIRS + 1):  # the first pair only warms up for one token
+            pipe.send(events.Stage(name="audit", cell=index, index=number + 1, count=AUDIT_PAIRS + 1))
+            fresh = random_prompt(cell.workload.context_length, vocab_size, cell.workload.seed + number + 1)
+            repeated = measure(engine, request, memory, [])
+            distinct = measure(engine, request.model_copy(update={"prompt_token_ids": fresh}), memory, [])
+            times_s.append((time_to_first_token_s(repeated), time_to_first_token_s(distinct)))
+        repeated_s, distinct_s = zip(*times_s[1:], strict=True)
+        pipe.send(events.Audited(cell=index, audit=Audit(repeated_s=repeated_s, distinct_s=distinct_s)))
     pipe.send(events.CellDone(cell=index))
 
 

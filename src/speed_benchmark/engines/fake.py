@@ -34,12 +34,20 @@ class Fault(Frozen):
 
 
 class Script(Frozen):
-    """How the fake engine behaves. `requests` overrides prefill_s and token_s of single requests, by their index."""
+    """How the fake engine behaves. `requests` overrides prefill_s and token_s of single requests, by their index.
+
+    `repeated_prefill_s` replaces prefill_s for a prompt that was sent before: a cache that keeps quiet about itself.
+    `token_growth_s` is added to token_s for every position before a token, as attention does.
+    """
 
     load_s: float = 10.0
     prefill_s: float = 0.5
     token_s: float = 0.01
+    token_growth_s: float = 0.0
     requests: dict[int, tuple[float, float]] = Field(default_factory=dict)
+    unix_rate: float = 1.0
+    repeated_prefill_s: float | None = None
+    finite_logits: bool | None = None
     real_token_s: float = 0.0
     quantization: str = "BF16"
     prefix_caching: bool = False
@@ -47,14 +55,19 @@ class Script(Frozen):
 
 
 class VirtualClock:
-    """A clock that moves only when it is told to."""
+    """A clock that moves only when it is told to, and the system's clock, which runs `unix_rate` times as fast."""
 
     def __init__(self) -> None:
         self.time_s = 0.0
+        self.unix_rate = 1.0
 
     def now(self) -> float:
         """Virtual seconds."""
         return self.time_s
+
+    def unix(self) -> float:
+        """Virtual seconds on the system's clock."""
+        return self.unix_rate * self.time_s
 
     def synchronize(self) -> None:
         """Nothing is ever outstanding."""
@@ -71,6 +84,7 @@ class FakeEngine:
         self._script = Script()
         self._request: Request | None = None
         self._requests = 0
+        self._prompts: set[tuple[int, ...]] = set()
 
     def load(self, load: Load) -> Loaded:
         """Read the script."""
@@ -78,6 +92,7 @@ class FakeEngine:
         if file.is_file():
             self._script = Script.model_validate(json.loads(file.read_text()))
         self._fault("load")
+        self.clock.unix_rate = self._script.unix_rate
         self.clock.time_s += self._script.load_s
         return Loaded(
             attention_implementation="fake",
@@ -88,6 +103,7 @@ class FakeEngine:
             rope="yarn factor 4.0" if load.config_overrides else "default",
             devices=("fake",),
             prefix_caching=self._script.prefix_caching,
+            finite_logits=self._script.finite_logits,
         )
 
     def prepare(self, request: Request) -> None:
@@ -102,12 +118,15 @@ class FakeEngine:
         self._requests += 1
         actions = self._fault("generate")
         prefill_s, token_s = self._script.requests.get(number, (self._script.prefill_s, self._script.token_s))
-        count = self._request.generate_length
+        prompt, count = self._request.prompt_token_ids, self._request.generate_length
+        if prompt in self._prompts and self._script.repeated_prefill_s is not None:
+            prefill_s = self._script.repeated_prefill_s
+        self._prompts.add(prompt)
         wanted = {"fewer_tokens": count - 1, "more_tokens": count + 1, "no_tokens": 0, "early_end": count // 2}
         count = next((tokens for action, tokens in wanted.items() if action in actions), count)
         self.cached_tokens = 16 if "cached_prompt" in actions else 0
         for index in range(count):
-            step_s = token_s if index else prefill_s
+            step_s = token_s + self._script.token_growth_s * (len(prompt) + index) if index else prefill_s
             self.clock.time_s += -step_s if "backward_times" in actions and index == 1 else step_s
             time.sleep(self._script.real_token_s)
             on_token()

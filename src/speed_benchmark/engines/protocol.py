@@ -36,12 +36,22 @@ class Load(Frozen):
 
 
 class Request(Frozen):
-    """One request: exact token ids in, exactly `generate_length` tokens out, end-of-sequence ignored."""
+    """One request: exact token ids in, exactly `generate_length` tokens out, end-of-sequence ignored.
+
+    `room_tokens` is for how long a sequence an engine makes room that sizes its cache by the request: a part of a
+    longer request has to run in the longer one's cache.
+    """
 
     prompt_token_ids: tuple[int, ...]
     generate_length: int
     sampling: Sampling
     seed: int
+    room_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """How long a sequence to make room for: at least the prompt and the output."""
+        return max(self.room_tokens, len(self.prompt_token_ids) + self.generate_length)
 
 
 class Clock(Protocol):
@@ -49,6 +59,10 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds on a monotonic clock."""
+        ...
+
+    def unix(self) -> float:
+        """Seconds on the system's clock, to be held against the other."""
         ...
 
     def synchronize(self) -> None:

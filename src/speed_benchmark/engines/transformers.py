@@ -60,7 +60,7 @@ class TransformersEngine:
                 "generation_config": self._generation_config(request),
             }
             if self._compile_config is not None:
-                self._arguments["past_key_values"] = self._empty_cache(prompt.shape[1] + request.generate_length)
+                self._arguments["past_key_values"] = self._empty_cache(request.total_tokens)
         torch.manual_seed(request.seed)
 
     def generate(self, on_token: Callable[[], None]) -> Sequence[int]:

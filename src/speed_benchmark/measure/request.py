@@ -1,7 +1,5 @@
 """One measured request: the same timed call for every engine."""
 
-import time
-
 from speed_benchmark.cell import digest
 from speed_benchmark.engines.protocol import Engine, Request
 from speed_benchmark.measure.memory import MemoryReader
@@ -17,13 +15,16 @@ def measure(engine: Engine, request: Request, memory: MemoryReader, token_times:
     engine.prepare(request)
     memory.reset()
     clock.synchronize()
-    started_at_unix_s = time.time()
+    started_at_unix_s = clock.unix()
     start = clock.now()
     output = engine.generate(lambda: token_times.append(clock.now()))
     clock.synchronize()
     end = clock.now()
+    ended_at_unix_s = clock.unix()
     return Sample(
         started_at_unix_s=started_at_unix_s,
+        ended_at_unix_s=ended_at_unix_s,
+        started_at_s=start,
         duration_s=round(end - start, 9),
         token_times_s=tuple(round(moment - start, 9) for moment in token_times),
         prompt_tokens=len(request.prompt_token_ids),

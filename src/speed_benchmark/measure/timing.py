@@ -17,6 +17,10 @@ class WallClock:
         """Seconds on a monotonic clock."""
         return time.perf_counter()
 
+    def unix(self) -> float:
+        """Seconds on the system's clock."""
+        return time.time()
+
     def synchronize(self) -> None:
         """Return once every device used has finished all that was asked of it."""
         if not self.cuda_devices:

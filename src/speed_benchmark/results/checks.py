@@ -1,17 +1,47 @@
 """Pure rules from a record to findings, and from findings to one verdict."""
 
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, pairwise
 
-from speed_benchmark.results.record import Finding, Outcome, Record, Severity, Verdict
-from speed_benchmark.results.statistics import summarize
+from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell
+from speed_benchmark.results.record import Finding, Outcome, Record, Sample, Severity, Verdict
+from speed_benchmark.results.statistics import (
+    INTERVAL_PROCESSES,
+    INTERVAL_REPEATS,
+    dependence,
+    generation_tokens_per_s,
+    half_width,
+    likeness_p,
+    split_share,
+    summarize,
+    surprise_p,
+    trend_p,
+    two_groups,
+    units,
+    whole_requests,
+)
 
 Rule = Callable[[Record], Iterator[Finding]]
+
+# How often a rule about chance may speak of a quiet run that is as it should be.
+FALSE_ALARMS = 0.01
+# Differences in time below this matter to nobody, however sure they are.
+MATERIAL = 0.02
+# A speed that is known worse than this, to either side, is no speed to compare.
+WIDE = 0.05
+# Two groups are told from one spread from this many repeats on, where they explain this share of the variance;
+# simulated, one normal spread does so in less than 1 in 200 runs.
+TWO_TIMINGS_REPEATS, TWO_TIMINGS_SHARE = 8, 0.95
+# The two clocks of a run may be this far apart. A moment can't be read on both at once, hence the seconds.
+CLOCKS_DOUBTFUL, CLOCKS_INVALID, CLOCKS_RESOLUTION_S = 0.001, 0.01, 0.01
+# How much faster a repeated prompt may be than one never sent before.
+CACHED = 0.1
 
 
 def judge(record: Record) -> Record:
     """`record` with its summary, findings and verdict as they follow from the rest of it."""
-    summarized = record.model_copy(update={"summary": summarize(record.samples)})
+    summarized = record.model_copy(update={"summary": summarize(record.samples, record.cell)})
     findings = tuple(finding for rule in RULES for finding in rule(summarized))
     severities = {finding.severity for finding in findings}
     ok = record.outcome in (Outcome.OK, Outcome.INVALID)
@@ -25,16 +55,16 @@ def judge(record: Record) -> Record:
 
 def token_counts(record: Record) -> Iterator[Finding]:
     """The asked number of tokens went in and came out, and each had a time."""
-    workload = record.cell.workload
     for number, sample in enumerate(record.samples, 1):
+        prompt, output = _asked_tokens(record.cell, sample)
         seen = (sample.prompt_tokens, sample.output_tokens, len(sample.token_times_s))
-        if seen != (workload.context_length, workload.generate_length, workload.generate_length):
+        if seen != (prompt, output, output):
             yield Finding(
                 code="token_counts",
                 severity=Severity.INVALID,
                 text=(
                     f"repeat {number}: {seen[0]} tokens in, {seen[1]} out, {seen[2]} timed; asked for "
-                    f"{workload.context_length} in and {workload.generate_length} out"
+                    f"{prompt} in and {output} out"
                 ),
                 cure="report it: the engine did not do what was asked",
             )
@@ -54,15 +84,20 @@ def token_times(record: Record) -> Iterator[Finding]:
 
 
 def missing_repeats(record: Record) -> Iterator[Finding]:
-    """All repeats that were asked for are there."""
-    asked = record.cell.protocol.repeats
-    if record.outcome in (Outcome.OK, Outcome.INVALID) and len(record.samples) != asked:
-        yield Finding(
-            code="missing_repeats",
-            severity=Severity.INVALID,
-            text=f"{len(record.samples)} repeats are there, {asked} were asked for",
-            cure="measure again",
-        )
+    """All repeats that were asked for are there, in every process."""
+    if record.outcome not in (Outcome.OK, Outcome.INVALID):
+        return
+    protocol, windows = record.cell.protocol, 2 if record.cell.protocol.quick else 1
+    most = protocol.max_repeats if protocol.precision and protocol.max_repeats else protocol.repeats
+    for process in range(protocol.processes):
+        there = sum(sample.process == process for sample in record.samples) / windows
+        if not protocol.repeats <= there <= max(most, protocol.repeats):
+            yield Finding(
+                code="missing_repeats",
+                severity=Severity.INVALID,
+                text=f"{there:g} repeats are there in process {process + 1}, {protocol.repeats} were asked for",
+                cure="measure again",
+            )
 
 
 def weight_format(record: Record) -> Iterator[Finding]:
@@ -113,6 +148,262 @@ def other_choice(record: Record) -> Iterator[Finding]:
         yield Finding(code="other_choice", severity=Severity.NOTE, text=reason, cure="see the reason")
 
 
+def not_finite(record: Record) -> Iterator[Finding]:
+    """The model computes numbers: overflow takes other paths through the sampler and proves nothing."""
+    if record.loaded and record.loaded.finite_logits is False:
+        yield Finding(
+            code="not_finite",
+            severity=Severity.INVALID,
+            text="the logits of a short prompt are not all finite",
+            cure="check the weights; --dtype bfloat16 reaches further than float16",
+        )
+
+
+def clocks(record: Record) -> Iterator[Finding]:
+    """The clock of the measurement and the clock of the system saw the same time pass from first to last."""
+    for _, group in groupby((*record.warmups, *record.samples), key=lambda sample: sample.process):
+        requests = list(group)
+        first, last = requests[0], requests[-1]
+        if first.started_at_s is None or last.started_at_s is None or last.ended_at_unix_s is None:
+            continue
+        measured_s = last.started_at_s + last.duration_s - first.started_at_s
+        system_s = last.ended_at_unix_s - first.started_at_unix_s
+        apart_s = abs(system_s - measured_s)
+        apart = max(0.0, apart_s - CLOCKS_RESOLUTION_S) / measured_s if measured_s > 0 else 0.0
+        if apart > CLOCKS_DOUBTFUL:
+            yield Finding(
+                code="clocks",
+                severity=Severity.INVALID if apart > CLOCKS_INVALID else Severity.DOUBTFUL,
+                text=f"{measured_s:.3f} s by the measurement's clock are {system_s:.3f} s by the system's",
+                cure="measure again while nothing sets the clock and the machine does not sleep",
+            )
+
+
+def faster_when_repeated(record: Record) -> Iterator[Finding]:
+    """A prompt sent before is not read faster than one of the same length that is new."""
+    if record.audit is None:
+        return
+    repeated_s, distinct_s = record.audit.repeated_s, record.audit.distinct_s
+    repeated, distinct = statistics.median(repeated_s), statistics.median(distinct_s)
+    if repeated < (1 - CACHED) * distinct and max(repeated_s) < min(distinct_s):
+        yield Finding(
+            code="faster_when_repeated",
+            severity=Severity.INVALID,
+            text=(
+                f"first token after {repeated:.4g} s for a prompt sent before, {distinct:.4g} s for a new one: "
+                f"{_percent(1 - repeated / distinct)} faster"
+            ),
+            cure="switch off whatever caches prompts",
+        )
+
+
+def slow_first_repeat(record: Record) -> Iterator[Finding]:
+    """The first repeat of a process took no longer than the others let expect."""
+    for process, times_s in _durations(record).items():
+        if _slow_first(times_s):
+            yield Finding(
+                code="slow_first_repeat",
+                severity=Severity.DOUBTFUL,
+                text=f"{_name(record, process, 0)} took {_against(times_s[0], times_s[1:])}",
+                cure=f"--warmups {record.cell.protocol.warmups + 1}",
+            )
+
+
+def outliers(record: Record) -> Iterator[Finding]:
+    """Repeats far from all others are named; they stay in every figure. A slow first one has a rule of its own."""
+    for process, times_s in _durations(record).items():
+        skipped = 1 if _slow_first(times_s) else 0
+        for index in range(skipped, len(times_s)):
+            others_s = times_s[skipped:index] + times_s[index + 1 :]
+            if _surprising(times_s[index], others_s, FALSE_ALARMS / len(times_s)):
+                yield Finding(
+                    code="outlier",
+                    severity=Severity.NOTE,
+                    text=f"{_name(record, process, index)} took {_against(times_s[index], others_s)}",
+                    cure="see what else ran then; it is part of every figure",
+                )
+
+
+def trend(record: Record) -> Iterator[Finding]:
+    """The repeats don't get slower or faster one after the other."""
+    speeds, word = _speeds(record)
+    if len(speeds) < INTERVAL_REPEATS or dependence(speeds) != "trend":
+        return
+    slope, _ = statistics.linear_regression(range(len(speeds)), speeds)
+    change = slope * (len(speeds) - 1) / statistics.fmean(speeds)
+    sure = float(trend_p(speeds)) < FALSE_ALARMS and abs(change) > MATERIAL
+    direction = "rises" if change > 0 else "falls"
+    yield Finding(
+        code="trend",
+        severity=Severity.DOUBTFUL if sure else Severity.NOTE,
+        text=f"the speed {direction} by {_percent(abs(change))} over {len(speeds)} {word}: no interval would be honest",
+        cure="more --warmups, or see what changes: temperature, clocks, other work",
+    )
+
+
+def likeness(record: Record) -> Iterator[Finding]:
+    """A repeat does not depend on the one before it."""
+    speeds, word = _speeds(record)
+    if len(speeds) < INTERVAL_REPEATS or dependence(speeds) != "likeness":
+        return
+    chance = _percent(float(likeness_p(speeds)))
+    yield Finding(
+        code="likeness",
+        severity=Severity.NOTE,
+        text=f"{word} are like their neighbours (by chance in {chance} of runs): no interval would be honest",
+        cure=f"--processes {INTERVAL_PROCESSES}: fresh processes don't depend on each other",
+    )
+
+
+def dependent_parts(record: Record) -> Iterator[Finding]:
+    """What has no interval although the speed has one is named."""
+    summary = record.summary
+    if summary is None or summary.generation_tokens_per_s.interval is None:
+        return
+    parts = {"time to first token": summary.time_to_first_token_s, "decode rate": summary.decode_tokens_per_s}
+    for name, quantity in parts.items():
+        if quantity and quantity.interval is None:
+            yield Finding(
+                code="dependent_part",
+                severity=Severity.NOTE,
+                text=f"the {name} has a trend or depends on the request before: no interval would be honest",
+                cure="more --repeats",
+            )
+
+
+def two_timings(record: Record) -> Iterator[Finding]:
+    """The repeats are around one time, not around two."""
+    times_s = [time_s for times_s in _durations(record).values() for time_s in times_s]
+    if len(times_s) < TWO_TIMINGS_REPEATS or float(split_share(times_s)) <= TWO_TIMINGS_SHARE:
+        return
+    fast, slow = two_groups(times_s)
+    fast_s, slow_s = statistics.fmean(fast), statistics.fmean(slow)
+    if slow_s > (1 + MATERIAL) * fast_s:
+        yield Finding(
+            code="two_timings",
+            severity=Severity.DOUBTFUL,
+            text=f"{len(fast)} repeats took {fast_s:.4g} s and {len(slow)} took {slow_s:.4g} s: the mean is neither",
+            cure="see what changes between them: clocks, other work, where memory lies",
+        )
+
+
+def few_repeats(record: Record) -> Iterator[Finding]:
+    """An interval needs enough repeats, or enough processes."""
+    speeds, word = _speeds(record)
+    needed = INTERVAL_PROCESSES if word == "processes" else INTERVAL_REPEATS
+    if 0 < len(speeds) < needed:
+        yield Finding(
+            code="few_repeats",
+            severity=Severity.NOTE,
+            text=f"{len(speeds)} {word} are too few for an honest interval",
+            cure=f"--{word} {needed}",
+        )
+
+
+def wide_interval(record: Record) -> Iterator[Finding]:
+    """The speed is known well enough to be compared."""
+    if record.summary is None:
+        return
+    speed = record.summary.generation_tokens_per_s
+    width = half_width(speed)
+    if width is not None and width > WIDE:
+        yield Finding(
+            code="wide_interval",
+            severity=Severity.DOUBTFUL,
+            text=f"the speed is known to ±{_percent(width)} only",
+            cure="--precision 1%, on a machine that does nothing else",
+        )
+    if width is None and speed.maximum - speed.minimum > 2 * WIDE * speed.mean:
+        yield Finding(
+            code="wide_spread",
+            severity=Severity.DOUBTFUL,
+            text=f"the speeds of the repeats go from {speed.minimum:.4g} to {speed.maximum:.4g} tokens/s",
+            cure="--precision 1%, on a machine that does nothing else",
+        )
+
+
+def precision(record: Record) -> Iterator[Finding]:
+    """The precision that was asked for is reached."""
+    wanted = record.cell.protocol.precision
+    if wanted is None or record.summary is None:
+        return
+    speeds, word = _speeds(record)
+    width = half_width(record.summary.generation_tokens_per_s)
+    if width is None or width > wanted:
+        reached = "no interval is there" if width is None else f"it is ±{_percent(width)}"
+        yield Finding(
+            code="precision_not_reached",
+            severity=Severity.DOUBTFUL,
+            text=f"±{_percent(wanted)} was asked for; after {len(speeds)} {word} {reached}",
+            cure="--max_repeats or --max_seconds higher, or --precision wider",
+        )
+
+
+def predicted(record: Record) -> Iterator[Finding]:
+    """Figures that come from a part of the output say so."""
+    if record.summary and record.summary.predicted:
+        yield Finding(
+            code="predicted",
+            severity=Severity.NOTE,
+            text="predicted from windows at the start and the end of the output",
+            cure="leave --quick out to measure all of it",
+        )
+
+
+def _asked_tokens(cell: Cell, sample: Sample) -> tuple[int, int]:
+    """How many tokens a request of `cell` was to take in and to give out."""
+    context, generate = cell.workload.context_length, cell.workload.generate_length
+    match sample.window:
+        case "start":
+            return context, QUICK_WINDOW_TOKENS
+        case "end":
+            return context + generate - QUICK_WINDOW_TOKENS, QUICK_WINDOW_TOKENS
+        case None:
+            return context, generate
+
+
+def _durations(record: Record) -> dict[int, list[float]]:
+    """Process -> the times of its whole requests, in order; empty without a summary."""
+    found: dict[int, list[float]] = {}
+    if record.summary:
+        for request in whole_requests(record.samples, record.cell):
+            found.setdefault(request.process, []).append(request.duration_s)
+    return found
+
+
+def _speeds(record: Record) -> tuple[list[float], str]:
+    """The speeds that an interval may rest on, and whether they are of repeats or of processes."""
+    if record.summary is None:
+        return [], "repeats"
+    speeds, of_processes = units(whole_requests(record.samples, record.cell), generation_tokens_per_s)
+    return speeds, "processes" if of_processes else "repeats"
+
+
+def _slow_first(times_s: Sequence[float]) -> bool:
+    return times_s[0] > statistics.fmean(times_s) and _surprising(times_s[0], times_s[1:], 2 * FALSE_ALARMS)
+
+
+def _surprising(time_s: float, others_s: Sequence[float], chance: float) -> bool:
+    """Whether a time differs from the others by more than `chance` explains and by enough to matter."""
+    if len(others_s) < 2:
+        return False
+    usual_s = statistics.fmean(others_s)
+    return abs(time_s - usual_s) > MATERIAL * usual_s and float(surprise_p(time_s, others_s)) < chance
+
+
+def _name(record: Record, process: int, index: int) -> str:
+    where = f"process {process + 1}, " if record.cell.protocol.processes > 1 else ""
+    return f"{where}repeat {index + 1}"
+
+
+def _against(time_s: float, others_s: Sequence[float]) -> str:
+    return f"{time_s:.4g} s, the others {statistics.fmean(others_s):.4g} s on average"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
 def _cast(record: Record) -> bool:
     """Whether another type of unquantised weights was asked for."""
     plain = {"BF16", "FP16", "FP32"}
@@ -131,6 +422,19 @@ RULES: tuple[Rule, ...] = (
     missing_repeats,
     weight_format,
     cached_prompt,
+    faster_when_repeated,
+    not_finite,
+    clocks,
     no_warmup,
+    slow_first_repeat,
+    trend,
+    likeness,
+    two_timings,
+    outliers,
+    few_repeats,
+    wide_interval,
+    precision,
+    dependent_parts,
+    predicted,
     other_choice,
 )

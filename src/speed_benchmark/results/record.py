@@ -72,7 +72,8 @@ class Loaded(Frozen):
     `quantization` is BF16, FP16, FP32, GPTQ-Int4, GPTQ-Int8 or AWQ as the loaded layers show it;
     `quantization_kernels` are the classes that compute the linear layers. `execution` is eager, compiled,
     cuda_graphs or compiled+cuda_graphs. `rope` is default, or yarn with its factor. `reasons` says why
-    something other than the usual choice runs (a kernel that could not be had, and why).
+    something other than the usual choice runs (a kernel that could not be had, and why). `finite_logits` says
+    whether the logits of a short prompt were all finite, None where the engine did not look.
     """
 
     attention_implementation: str
@@ -92,6 +93,7 @@ class Loaded(Frozen):
     activation_peak_bytes: int | None = None
     graph_bytes: int | None = None
     reasons: tuple[str, ...] = ()
+    finite_logits: bool | None = None
 
 
 class Memory(Frozen):
@@ -111,9 +113,16 @@ class Memory(Frozen):
 
 
 class Sample(Frozen):
-    """What one request showed. Times are seconds since the request began; the prompt is in before that."""
+    """What one request showed. Times are seconds since the request began; the prompt is in before that.
+
+    `started_at_s` is on the clock of the measurement, `started_at_unix_s` and `ended_at_unix_s` on the system's.
+    `process` counts the worker processes of the cell from 0. `window` says which part of the output a request of
+    a quick measurement stands for.
+    """
 
     started_at_unix_s: float
+    ended_at_unix_s: float | None = None
+    started_at_s: float | None = None
     duration_s: float
     token_times_s: tuple[float, ...]
     prompt_tokens: int
@@ -121,6 +130,15 @@ class Sample(Frozen):
     output_digest: str
     cached_tokens: int | None = None
     memory: Memory = Memory()
+    process: int = 0
+    window: Literal["start", "end"] | None = None
+
+
+class Audit(Frozen):
+    """Times to the first token of prompts of one length, in turn the measured prompt and one never sent before."""
+
+    repeated_s: tuple[float, ...]
+    distinct_s: tuple[float, ...]
 
 
 class Cause(Frozen):
@@ -200,13 +218,28 @@ class Provenance(Frozen):
     packages: dict[str, str] = {}
 
 
+class Interval(Frozen):
+    """A 95 % confidence interval of a mean, and what it is over.
+
+    `over` repeats: what this one process would show on and on. `over` processes: what other processes of the same
+    kind would show too. `method` is student_t, or student_t_sequential where the repeats went on until the interval
+    was narrow enough.
+    """
+
+    low: float
+    high: float
+    method: Literal["student_t", "student_t_sequential"]
+    over: Literal["repeats", "processes"]
+
+
 class Quantity(Frozen):
-    """One number over the repeats of a record."""
+    """One number over the repeats of a record; no `interval` where none would be honest (a finding says why)."""
 
     mean: float
     minimum: float
     maximum: float
     stdev: float | None = None
+    interval: Interval | None = None
 
 
 class Summary(Frozen):
@@ -215,7 +248,8 @@ class Summary(Frozen):
     `generation_tokens_per_s` is generated / whole request time, what the Qwen2.5 report prints;
     `total_tokens_per_s` is (prompt + generated) / whole request time, what the Qwen3 report prints;
     `decode_tokens_per_s` is (generated - 1) / (last token - first token). Latency percentiles are over all
-    gaps between tokens of all repeats, None where they are too few.
+    gaps between tokens of all repeats, None where they are too few. `predicted` says that all of it comes from
+    windows at the start and at the end of the output and the line between them.
     """
 
     generation_tokens_per_s: Quantity
@@ -228,6 +262,7 @@ class Summary(Frozen):
     inter_token_latency_p90_s: float | None = None
     inter_token_latency_p99_s: float | None = None
     memory: Memory
+    predicted: bool = False
 
 
 class Record(Frozen):
@@ -252,6 +287,7 @@ class Record(Frozen):
     load_memory: Memory | None = None
     warmups: tuple[Sample, ...] = ()
     samples: tuple[Sample, ...] = ()
+    audit: Audit | None = None
     gpus: tuple[int, ...] = ()
     machine: Machine
     machine_before: MachineState
