@@ -13,6 +13,7 @@ import typer
 from speed_benchmark.cell import EngineSettings, Model, Protocol, Workload, options
 from speed_benchmark.errors import UserError
 from speed_benchmark.limits import Limits
+from speed_benchmark.report.words import AnyFormat, Format, Language, SpeedDefinition, TextFormat
 
 app = typer.Typer(
     add_completion=False,
@@ -61,6 +62,82 @@ def synthesize(
             folder = synthetic.synthesize(config, generation_config, out, on_progress=show)
     typer.echo(folder)
     return 0
+
+
+Folders = Annotated[list[Path], typer.Argument(help="folders of records")]
+Lang = Annotated[Language, typer.Option("--lang", help="language of the text")]
+Speed = Annotated[SpeedDefinition, typer.Option("--speed", help="whose definition of speed")]
+Out = Annotated[Path | None, typer.Option("--out", help="file to write to; standard output without it")]
+Plots = Annotated[Path | None, typer.Option("--plots", help="folder for the charts as PNG and SVG")]
+Form = Annotated[TextFormat, typer.Option("--format", help="how to write it")]
+PageForm = Annotated[Format, typer.Option("--format", help="how to write it")]
+SampleForm = Annotated[
+    AnyFormat, typer.Option("--format", help="how to write it; jsonl and parquet hold all samples")
+]
+
+
+def report(
+    paths: Folders,
+    form: SampleForm = "text",
+    lang: Lang = "en",
+    speed: Speed = "qwen2.5",
+    out: Out = None,
+    plots: Plots = None,
+) -> int:
+    """Report stored records: tables, a page, or data for other programs."""
+    from speed_benchmark.report import verbs
+
+    return verbs.report(paths, form, lang, speed, out, plots)
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(help="folder of records")],
+    after: Annotated[Path, typer.Argument(help="folder of records")],
+    form: Form = "text",
+    lang: Lang = "en",
+    speed: Speed = "qwen2.5",
+    across_machines: Annotated[
+        bool, typer.Option("--across_machines", "--across-machines", help="compare unlike machines too")
+    ] = False,
+    across_protocols: Annotated[
+        bool, typer.Option("--across_protocols", "--across-protocols", help="compare unlike protocols too")
+    ] = False,
+    out: Out = None,
+) -> int:
+    """Compare two folders of records: ratios of speed with their confidence intervals."""
+    from speed_benchmark.report import verbs
+
+    return verbs.compare(before, after, form, lang, speed, across_machines, across_protocols, out)
+
+
+def gate(
+    new: Annotated[Path, typer.Argument(help="folder of records")],
+    baseline: Annotated[Path, typer.Option("--baseline", help="folder of records to hold them against")],
+    max_regression: Annotated[
+        str, typer.Option("--max_regression", "--max-regression", help="loss of speed that is let pass")
+    ] = "3%",
+    form: Form = "text",
+    lang: Lang = "en",
+    speed: Speed = "qwen2.5",
+    out: Out = None,
+) -> int:
+    """Compare, and end in exit status 1 where a cell lost more speed than is let pass, or no longer runs."""
+    from speed_benchmark.report import verbs
+
+    return verbs.gate(new, baseline, max_regression, form, lang, speed, out)
+
+
+def reference(
+    paths: Folders,
+    form: PageForm = "text",
+    lang: Lang = "en",
+    out: Out = None,
+    plots: Plots = None,
+) -> int:
+    """Lay stored records beside the published figures of Qwen2.5 on an A100."""
+    from speed_benchmark.report import verbs
+
+    return verbs.reference(paths, form, lang, out, plots)
 
 
 def script(engine: str) -> None:
@@ -143,3 +220,5 @@ def _plain(annotation: Any) -> Any:  # noqa: ANN401 - types in, a type out
 
 app.command("run", help="Measure one model at one length.")(_command(None))
 app.command("synthesize")(synthesize)
+for _verb in (report, compare, gate, reference):
+    app.command()(_verb)

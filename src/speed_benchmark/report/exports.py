@@ -1,28 +1,28 @@
-"""Rows as data for other programs: CSV and JSON."""
+"""Rows of figures as data for other programs: CSV and JSON."""
 
 import csv
 import io
 import json
 from collections.abc import Sequence
 
-from speed_benchmark.report.rows import Row
+from speed_benchmark.results.record import Frozen
 
 # A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """One line a record, under the names of Row's fields; lists are JSON."""
+def to_csv(rows: Sequence[Frozen]) -> str:
+    """A line of the fields' names and one line a row; lists are JSON."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row.model_fields)
+    writer.writerow(type(rows[0]).model_fields if rows else ())
     for row in rows:
         writer.writerow([_cell(value) for value in row.model_dump(mode="json").values()])
     return text.getvalue()
 
 
-def to_json(rows: Sequence[Row]) -> str:
-    """An array of one object a record, under the names of Row's fields."""
+def to_json(rows: Sequence[Frozen]) -> str:
+    """An array of one object a row."""
     return json.dumps([row.model_dump(mode="json") for row in rows], indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,5 +1,6 @@
 """The report's own layout: one table per model and engine, input length x weight format -> speed and memory."""
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -40,6 +41,7 @@ class Table:
     """A table ready to be written in any markup. The first `spanned` columns repeat from row to row.
 
     `numeric` says which columns are set right. `conditions` is what all rows share; `notes` stand below.
+    `bars` are what a terminal draws under it: a label, a value and its text.
     """
 
     title: str
@@ -49,6 +51,12 @@ class Table:
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()
     spanned: int = 0
+    bars: tuple[tuple[str, float, str], ...] = ()
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without control characters: a record of someone else's must not steer a terminal."""
+    return " ".join("".join(" " if unicodedata.category(c)[0] == "C" else c for c in text).split())
 
 
 def tables(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> list[Table]:
@@ -77,7 +85,7 @@ def _table(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> T
             texts[name] = [value(row) for row in shown]
         elif text := distinct.pop():
             shared.append(text if name in ("machine", "software") else f"{words[name]}{words['colon']}{text}")
-    texts["note"] = [words["synthetic"] if row.weights == "synthetic" else "" for row in shown]
+    texts["note"] = [_note(row, words) for row in shown]
     kept = [name for name, column in texts.items() if any(column)]
     notes = [f"[{number}] {reason}" for reason, number in marks.items()]
     if older:
@@ -94,7 +102,17 @@ def _table(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> T
         ),
         notes=tuple(notes),
         spanned=2,
+        bars=tuple(
+            (f"{row.input_tokens} {row.quantization}", value, f"{value:.2f}")
+            for row in shown
+            if row.measured and (value := getattr(row, SPEED_FIELDS[speed])) is not None
+        ),
     )
+
+
+def _note(row: Row, words: dict[str, str]) -> str:
+    marks = {"synthetic": row.weights == "synthetic", "predicted": row.predicted}
+    return words["comma"].join(words[name] for name, applies in marks.items() if applies)
 
 
 def _speed(row: Row, words: dict[str, str], speed: SpeedDefinition, marks: dict[str, int]) -> str:

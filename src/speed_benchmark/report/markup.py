@@ -5,28 +5,30 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from speed_benchmark.report.layout import Table
+from speed_benchmark.report.documents import Document
+from speed_benchmark.report.layout import Table, one_line
 
 
-def markdown(title: str, foot: str, tables: Sequence[Table]) -> str:
-    """A section with `tables`; `foot` says what the speed is."""
-    parts = [f"## {_markdown(title)}", _markdown(foot)]
-    for table in tables:
+def markdown(document: Document) -> str:
+    """A section with a heading for each table."""
+    parts = [f"## {_markdown(document.title)}", *map(_markdown, document.intro)]
+    for table in document.tables:
         rule = ["---:" if numeric else "---" for numeric in table.numeric]
         rows = [table.columns, *(line.cells for line in table.lines)]
         head, *body = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in rows]
-        parts += [f"### {_markdown(table.title)}", _markdown(table.conditions)]
+        parts += [f"### {_markdown(table.title)}" if table.title else "", _markdown(table.conditions)]
         parts.append("\n".join([head, "| " + " | ".join(rule) + " |", *body]))
         parts += [f"- {_markdown(note)}" for note in table.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def rst(title: str, foot: str, tables: Sequence[Table]) -> str:
-    """A section with `tables` as grid tables, whose first columns span the rows that share them."""
-    parts = [f"{_rst(title)}\n{'=' * _width(_rst(title))}", _rst(foot)]
-    for table in tables:
+def rst(document: Document) -> str:
+    """A section with grid tables, whose first columns span the rows that share them."""
+    heading = _rst(document.title)
+    parts = [f"{heading}\n{'=' * _width(heading)}", *map(_rst, document.intro)]
+    for table in document.tables:
         heading = _rst(table.title)
-        parts += [f"{heading}\n{'-' * _width(heading)}", _rst(table.conditions), _grid(table)]
+        parts += [heading and f"{heading}\n{'-' * _width(heading)}", _rst(table.conditions), _grid(table)]
         parts += [f"- {_rst(note)}" for note in table.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -71,15 +73,10 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def _line(text: str) -> str:
-    """`text` on one line, without control characters."""
-    return " ".join("".join(" " if unicodedata.category(c)[0] == "C" else c for c in text).split())
-
-
 def _markdown(text: str) -> str:
-    escaped = re.sub(r"([\\`*_{}\[\]|~#!])", r"\\\1", html.escape(_line(text), quote=False))
+    escaped = re.sub(r"([\\`*_{}\[\]|~#!])", r"\\\1", html.escape(one_line(text), quote=False))
     return re.sub(r"\\\[(\d+)\\\]", r"[\1]", escaped)  # a mark is no link
 
 
 def _rst(text: str) -> str:
-    return re.sub(r"([\\`*|]|_(?=\W|$)|<(?=\S)|(?<=\S)>)", r"\\\1", _line(text))
+    return re.sub(r"([\\`*|]|_(?=\W|$)|<(?=\S)|(?<=\S)>)", r"\\\1", one_line(text))

@@ -37,6 +37,8 @@ class Row(Frozen):
     outcome: str
     verdict: str
     generation_tokens_per_s: float | None = None
+    generation_tokens_per_s_low: float | None = None
+    generation_tokens_per_s_high: float | None = None
     generation_tokens_per_s_stdev: float | None = None
     total_tokens_per_s: float | None = None
     decode_tokens_per_s: float | None = None
@@ -66,6 +68,7 @@ class Row(Frozen):
     weights: str
     repeats: int
     warmups: int
+    predicted: bool = False
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     repeat_tokens_per_s: tuple[float, ...] = Field(default=(), description="generation speed of each repeat")
@@ -103,7 +106,8 @@ def row(record: Record, file: str) -> Row:
         for percent in statistics.PERCENTILE_SAMPLES
         if summary
     }
-    timed = [sample for sample in record.samples if sample.duration_s > 0] if summary else []
+    speed = summary.generation_tokens_per_s if summary else None
+    full = [sample for sample in record.samples if sample.window is None] if summary else []
     return Row(
         record_id=record.record_id,
         cell_id=record.cell_id,
@@ -117,7 +121,9 @@ def row(record: Record, file: str) -> Row:
         gpu_count=cell.settings.gpu_count,
         outcome=record.outcome,
         verdict=record.verdict,
-        generation_tokens_per_s_stdev=summary.generation_tokens_per_s.stdev if summary else None,
+        generation_tokens_per_s_low=speed.interval.low if speed and speed.interval else None,
+        generation_tokens_per_s_high=speed.interval.high if speed and speed.interval else None,
+        generation_tokens_per_s_stdev=speed.stdev if speed else None,
         memory_bytes=memory_bytes(record),
         load_s=record.load_s,
         machine=hardware(record.machine),
@@ -134,9 +140,10 @@ def row(record: Record, file: str) -> Row:
         weights=record.checkpoint.source if record.checkpoint else "",
         repeats=len(record.samples),
         warmups=len(record.warmups),
+        predicted=bool(summary and summary.predicted),
         reasons=_reasons(record),
         notes=tuple(finding.text for finding in record.findings if finding.severity is Severity.NOTE),
-        repeat_tokens_per_s=tuple(statistics.generation_tokens_per_s(sample) for sample in timed),
+        repeat_tokens_per_s=tuple(statistics.generation_tokens_per_s(sample) for sample in full),
         inter_token_s=_gap_percentiles(record) if summary else (),
         **figures,
         **latencies,

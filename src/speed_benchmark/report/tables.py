@@ -1,49 +1,58 @@
-"""Tables of records on the terminal."""
+"""Tables and bars on the terminal."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 
-from speed_benchmark.results.record import Memory, Outcome, Record
+from speed_benchmark.report.documents import Document
+from speed_benchmark.report.layout import one_line
+from speed_benchmark.report.rows import GIB, memory_bytes
+from speed_benchmark.results.record import Outcome, Record
 
-_GIB = 2**30
+_BAR_COLUMNS = 40
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def memory_column(record: Record) -> tuple[str, float | None]:
-    """The name of the memory figure that the report means on this record's machine, and its GiB."""
-    peak = record.summary.memory if record.summary else Memory()
-    if record.gpus:
-        used = peak.allocator_peak_allocated_bytes
-        return "GPU memory (GiB)", used / _GIB if used else None
-    used = peak.host_peak_rss_bytes
-    return "host memory (GiB)", used / _GIB if used else None
+def text(document: Document) -> str:
+    """What `print_document` prints, without colours, 160 columns wide."""
+    file = io.StringIO()
+    print_document(document, Console(file=file, width=160, highlight=False, markup=False, emoji=False))
+    return file.getvalue()
+
+
+def print_document(document: Document, console: Console | None = None) -> None:
+    """Print the tables of `document`, what stands below each, and its bars."""
+    console = console or _console()
+    console.print(document.title, style="bold")
+    for line in document.intro:
+        console.print(line, style="dim")
+    for table in document.tables:
+        console.print()
+        if table.title:
+            console.print(one_line(table.title), style="bold")
+        console.print(one_line(table.conditions), style="dim")
+        console.print(_table(table.columns, table.numeric, [line.cells for line in table.lines], table.spanned))
+        for note in table.notes:
+            console.print(one_line(note))
+        console.print(*bars(table.bars), sep="\n", soft_wrap=True)
 
 
 def print_table(records: Sequence[Record], paths: Sequence[Path]) -> None:
     """Print the report's columns for `records`, what to doubt in them, and where they are stored."""
-    console = Console(highlight=False)
-    columns = (
-        "model",
-        "engine",
-        "input",
-        "output",
-        "speed (tokens/s)",
-        memory_column(records[0])[0],
-        "GPUs",
-        "verdict",
-    )
-    table = Table(*columns)
-    for column in table.columns[2:7]:
-        column.justify = "right"
-    for record in records:
-        table.add_row(*_row(record))
-    console.print(table)
+    console = _console()
+    memory = "GPU memory (GiB)" if any(record.gpus for record in records) else "host memory (GiB)"
+    columns = ("model", "engine", "input", "output", "speed (tokens/s)", memory, "GPUs", "verdict")
+    numeric = tuple(2 <= index <= 6 for index in range(len(columns)))
+    console.print(_table(columns, numeric, [_row(record) for record in records], 0))
     console.print("speed: generated tokens / whole request time, the Qwen2.5 report's definition; mean of the repeats")
     for record in records:
         for line in explain(record):
-            console.print(line)
+            console.print(line, soft_wrap=True)
     for path in paths:
         console.print(f"record: {path}", soft_wrap=True)
 
@@ -73,11 +82,50 @@ def explain(record: Record) -> list[str]:
     return lines
 
 
+def bars(values: Sequence[tuple[str, float, str]]) -> list[str]:
+    """A line for each (label, value, text): a bar in proportion to its value, the longest for the greatest."""
+    if len(values) < 2:
+        return []
+    longest = max(value for _, value, _ in values)
+    width = max(cell_len(label) for label, _, _ in values)
+    return [
+        f"{' ' * (width - cell_len(label))}{label} {_bar(value / longest if longest else 0)} {text}"
+        for label, value, text in values
+    ]
+
+
+def _bar(share: float) -> str:
+    whole, eighths = divmod(round(share * _BAR_COLUMNS * 8), 8)
+    return "█" * whole + (_EIGHTHS[eighths] if eighths else "")
+
+
+def _console() -> Console:
+    """Text of records is never markup."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def _table(columns: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]], spanned: int) -> RichTable:
+    table = RichTable(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(table.columns):
+        words = [word for row in rows for word in (row[index] if numeric[index] else row[index][:16]).split(" ")]
+        column.justify = "right" if numeric[index] else "left"
+        column.overflow = "fold"
+        column.min_width = max(map(cell_len, [*words, *str(column.header).split(" ")]))
+    above: Sequence[str] = ()
+    for row in rows:
+        same = 0
+        while above and same < spanned and row[same] == above[same]:
+            same += 1
+        table.add_row(*[""] * same, *(one_line(cell) for cell in row[same:]))
+        above = row
+    return table
+
+
 def _row(record: Record) -> tuple[str, ...]:
     cell = record.cell
     speed = record.summary.generation_tokens_per_s if record.summary else None
     spread = f" ± {speed.stdev:.2f}" if speed and speed.stdev is not None else ""
-    gib = memory_column(record)[1]
+    used = memory_bytes(record)
     measured = record.outcome in (Outcome.OK, Outcome.INVALID)
     return (
         cell.model.model_id_or_path,
@@ -85,7 +133,7 @@ def _row(record: Record) -> tuple[str, ...]:
         str(cell.workload.context_length),
         str(cell.workload.generate_length),
         f"{speed.mean:.2f}{spread}" if speed and measured else str(record.outcome),
-        f"{gib:.2f}" if gib else "",
+        f"{used / GIB:.2f}" if used else "",
         str(cell.settings.gpu_count) if cell.settings.gpu_count else "CPU",
         str(record.verdict),
     )
