@@ -1,7 +1,8 @@
 """A model of transformers: load it, and read back from it what was loaded."""
 
 import gc
-from importlib.util import find_spec
+import os
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # GPTQModel's names of its kernels, by quantisation method, in the order in which they are tried.
 KERNELS = {"gptq": ("auto", "marlin", "triton", "torch"), "awq": ("auto", "marlin", "gemm_triton", "torch_awq")}
+PACKAGES = {"gptq": ("gptqmodel", "optimum.gptq"), "awq": ("gptqmodel",)}
 HOPPER = (9, 0)
 OUT_OF_MEMORY_SIGNS = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 PLAIN_FORMATS = {torch.bfloat16: "BF16", torch.float16: "FP16", torch.float32: "FP32"}
@@ -90,9 +92,13 @@ def _config(load: Load) -> "PreTrainedConfig":
 def _load_quantized(load: Load, method: str) -> tuple["PreTrainedModel", tuple[str, ...]]:
     if method not in KERNELS:
         raise UnsupportedError(f"no kernel here for weights quantised by {method}, only for {' and '.join(KERNELS)}")
-    for package in ("gptqmodel", "optimum"):
-        if find_spec(package) is None:
-            raise UnsupportedError(f"{package} is not installed; quantised weights need it")
+    # GPTQModel sets it otherwise, for quantised weights alone; this is what PyTorch does by itself.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:False")
+    for package in PACKAGES[method]:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise UnsupportedError(f"{package} can't be imported ({_first_line(error)}); {method} needs it") from error
     kernels = KERNELS[method]
     if load.settings.gpu_count and torch.cuda.get_device_capability() == HOPPER:
         # What `auto` would take; asked for by its name, GPTQModel also says why it can't be had.
