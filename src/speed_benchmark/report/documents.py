@@ -93,11 +93,11 @@ def comparison(
     """Two sets of records beside each other; with `max_regression`, what the gate says of each cell."""
     words = WORDS[language]
     lines, data = [], []
-    for cell in compared.cells:
+    for cell in sorted(compared.cells, key=lambda cell: flat.order(flat.row(cell.before[0], ""))):
         data.append(_compared_row(cell, speed, max_regression))
         lines.append(_compared_line(cell, data[-1], words))
     if compared.overall and len(compared.cells) > 1:
-        count = sum(1 for cell in compared.cells if cell.ratio)
+        count = sum(1 for row in data if row.ratio_low is not None)
         overall = compared.overall
         text = (words["overall"].format(count=count), *[""] * 5, *_ratio(overall), words[overall.change], "")
         lines.append(Line(cells=text, record_id=""))
@@ -109,7 +109,8 @@ def comparison(
             notes.append(words[name].format(count=len(only), names="; ".join(_name(record) for record in only)))
     if max_regression is not None:
         count = sum(1 for row in data if row.regressed)
-        verdict = words["regressions" if count else "no_regression"]
+        decided = any(row.ratio_low is not None for row in data)
+        verdict = words["regressions" if count else "no_regression" if decided else "no_decision"]
         notes.append(verdict.format(count=count, all=len(data), limit=f"{max_regression:.1%}".replace(".0", "")))
     table = Table(
         title="",

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from speed_benchmark.results import statistics
-from speed_benchmark.results.record import Frozen, Machine, Memory, Outcome, Quantity, Record, Severity
+from speed_benchmark.results.record import Frozen, Machine, Memory, Outcome, Quantity, Record, Sample, Severity
 
 GIB = 2**30
 FORMATS = ("BF16", "FP16", "FP32", "GPTQ-Int8", "GPTQ-Int4", "AWQ")
@@ -107,7 +107,7 @@ def row(record: Record, file: str) -> Row:
         if summary
     }
     speed = summary.generation_tokens_per_s if summary else None
-    full = [sample for sample in record.samples if sample.window is None] if summary else []
+    requests = statistics.whole_requests(record.samples, cell) if summary else []
     return Row(
         record_id=record.record_id,
         cell_id=record.cell_id,
@@ -143,8 +143,8 @@ def row(record: Record, file: str) -> Row:
         predicted=bool(summary and summary.predicted),
         reasons=_reasons(record),
         notes=tuple(finding.text for finding in record.findings if finding.severity is Severity.NOTE),
-        repeat_tokens_per_s=tuple(statistics.generation_tokens_per_s(sample) for sample in full),
-        inter_token_s=_gap_percentiles(record) if summary else (),
+        repeat_tokens_per_s=tuple(statistics.generation_tokens_per_s(sample) for sample in requests),
+        inter_token_s=_gap_percentiles(requests),
         **figures,
         **latencies,
         **memory.model_dump(include=Row.model_fields.keys() & Memory.model_fields.keys()),
@@ -237,8 +237,8 @@ def _reasons(record: Record) -> tuple[str, ...]:
     return tuple(doubts)
 
 
-def _gap_percentiles(record: Record) -> tuple[float, ...]:
-    gaps_s = np.concatenate([np.diff(sample.token_times_s) for sample in record.samples])
+def _gap_percentiles(requests: Sequence[Sample]) -> tuple[float, ...]:
+    gaps_s = np.concatenate([np.diff(request.token_times_s) for request in requests]) if requests else np.empty(0)
     if len(gaps_s) < statistics.PERCENTILE_SAMPLES[90]:
         return ()
     return tuple(float(value) for value in np.percentile(gaps_s, GAP_PERCENTS))

@@ -9,7 +9,7 @@ from pydantic import Field
 from speed_benchmark.errors import UserError
 from speed_benchmark.report.rows import Row, row
 from speed_benchmark.results import statistics
-from speed_benchmark.results.record import Frozen, Memory, Record
+from speed_benchmark.results.record import Frozen, Memory, Record, Sample
 
 _EXTRA = "install the extra: pip install 'speed-benchmark[report]'"
 
@@ -68,7 +68,7 @@ def sample_rows(records: Iterable[Record]) -> Iterator[SampleRow]:
                 generated_tokens=sample.output_tokens,
                 generation_tokens_per_s=statistics.generation_tokens_per_s(sample) if timed else None,
                 total_tokens_per_s=statistics.total_tokens_per_s(sample) if timed else None,
-                decode_tokens_per_s=statistics.decode_tokens_per_s(sample),
+                decode_tokens_per_s=statistics.decode_tokens_per_s(sample) if _decoded(sample) else None,
                 time_to_first_token_s=sample.token_times_s[0] if sample.token_times_s else None,
                 token_times_s=sample.token_times_s,
                 **sample.memory.model_dump(include=SampleRow.model_fields.keys() & Memory.model_fields.keys()),
@@ -111,6 +111,10 @@ def schemas() -> dict[str, dict[str, Any]]:
         "record.schema.json": dialect | Record.model_json_schema(),
         "sample.schema.json": dialect | SampleRow.model_json_schema(),
     }
+
+
+def _decoded(sample: Sample) -> bool:
+    return len(sample.token_times_s) > 1 and sample.token_times_s[-1] > sample.token_times_s[0]
 
 
 def _properties() -> dict[str, dict[str, Any]]:

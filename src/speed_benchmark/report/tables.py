@@ -7,6 +7,7 @@ from pathlib import Path
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from speed_benchmark.report.documents import Document
@@ -36,7 +37,7 @@ def print_document(document: Document, console: Console | None = None) -> None:
         if table.title:
             console.print(one_line(table.title), style="bold")
         console.print(one_line(table.conditions), style="dim")
-        console.print(_table(table.columns, table.numeric, [line.cells for line in table.lines], table.spanned))
+        _print_whole(console, _table(table.columns, table.numeric, [line.cells for line in table.lines], table.spanned))
         for note in table.notes:
             console.print(one_line(note))
         console.print(*bars(table.bars), sep="\n", soft_wrap=True)
@@ -48,7 +49,7 @@ def print_table(records: Sequence[Record], paths: Sequence[Path]) -> None:
     memory = "GPU memory (GiB)" if any(record.gpus for record in records) else "host memory (GiB)"
     columns = ("model", "engine", "input", "output", "speed (tokens/s)", memory, "GPUs", "verdict")
     numeric = tuple(2 <= index <= 6 for index in range(len(columns)))
-    console.print(_table(columns, numeric, [_row(record) for record in records], 0))
+    _print_whole(console, _table(columns, numeric, [_row(record) for record in records], 0))
     console.print("speed: generated tokens / whole request time, the Qwen2.5 report's definition; mean of the repeats")
     for record in records:
         for line in explain(record):
@@ -104,10 +105,16 @@ def _console() -> Console:
     return Console(highlight=False, markup=False, emoji=False)
 
 
+def _print_whole(console: Console, table: RichTable) -> None:
+    """Print `table` wider than the terminal rather than leave a column out."""
+    needed = Measurement.get(console, console.options, table).minimum
+    console.print(table, width=max(console.width, needed), crop=False)
+
+
 def _table(columns: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]], spanned: int) -> RichTable:
-    table = RichTable(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = RichTable(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, column in enumerate(table.columns):
-        words = [word for row in rows for word in (row[index] if numeric[index] else row[index][:16]).split(" ")]
+        words = [word for row in rows for word in row[index][:28].split(" ")]
         column.justify = "right" if numeric[index] else "left"
         column.overflow = "fold"
         column.min_width = max(map(cell_len, [*words, *str(column.header).split(" ")]))

@@ -70,13 +70,13 @@ def gate(
     speed: SpeedDefinition,
     out: Path | None,
 ) -> int:
-    """Compare, and end in 1 where a cell regressed, or where nothing could be compared."""
+    """Compare, and end in 1 where a cell regressed, or where no cell has an interval to decide by."""
     limit = _share("--max_regression", max_regression)
     old, now = gather("--baseline", [baseline]), gather("NEW", [new])
     compared = _compare(old, now, (baseline, new), speed)
     _show(documents.comparison(compared, language, speed, limit), form, out)
     regressed = any(cell.regressed(limit) for cell in compared.cells)
-    undecided = not any(cell.ratio for cell in compared.cells)
+    undecided = not any(cell.ratio and cell.ratio.low is not None for cell in compared.cells)
     return max(_tell(old), _tell(now), int(regressed or undecided))
 
 

@@ -2,8 +2,9 @@
 
 The ratio of a cell is exp(mean log speed after - mean log speed before), so that twice as fast and half as fast
 are equally far from 1. Its interval is Welch's: t on the difference of two means of unlike variance, with the
-degrees of freedom of Satterthwaite. The unit is the repeat; where both sides ran several processes of the cell, it
-is the process, because its repeats share what is particular to it.
+degrees of freedom of Satterthwaite. The values are the means of the processes where a side ran several, because
+repeats in one process share what it happened to get; the repeats of a single process else. There is no interval
+where `statistics` would give none to one side alone: too few values, or values that depend on each other.
 """
 
 import math
@@ -14,11 +15,20 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Literal
 
+from scipy.special import stdtrit
+
 from speed_benchmark.cell import canonical_json
 from speed_benchmark.results.record import Outcome, Record, Verdict
-from speed_benchmark.results.statistics import generation_tokens_per_s, total_tokens_per_s
+from speed_benchmark.results.statistics import (
+    CONFIDENCE,
+    INTERVAL_PROCESSES,
+    INTERVAL_REPEATS,
+    dependent,
+    generation_tokens_per_s,
+    total_tokens_per_s,
+    whole_requests,
+)
 
-CONFIDENCE = 0.95
 Speed = Literal["generation_tokens_per_s", "total_tokens_per_s"]
 Unlike = Literal["machine", "protocol"]
 _MEASURES = {"generation_tokens_per_s": generation_tokens_per_s, "total_tokens_per_s": total_tokens_per_s}
@@ -38,7 +48,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of speeds, after / before, and its 95 % confidence interval; no interval where there is one repeat."""
+    """A ratio of speeds, after / before, and its 95 % confidence interval, None where none would be honest."""
 
     value: float
     low: float | None
@@ -76,7 +86,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All cells that both sides have, the ratio over all that could be compared, and what only one side has."""
+    """All cells that both sides have, the ratio over all that have an interval, and what only one side has."""
 
     cells: tuple[Comparison, ...]
     overall: Ratio | None
@@ -97,7 +107,8 @@ def compare(
     old, new = _by_cell(before), _by_cell(after)
     common = [key for key in old if key in new]
     cells = tuple(_compare_cell(old[key], new[key], speed, across) for key in common)
-    pairs = [_logs(cell, speed) for cell in cells if cell.ratio]
+    decided = [cell for cell in cells if cell.ratio and cell.ratio.low is not None]
+    pairs = [(_log_speeds(cell.before, speed), _log_speeds(cell.after, speed)) for cell in decided]
     return Comparisons(
         cells=cells,
         overall=_ratio(pairs) if pairs else None,
@@ -126,24 +137,19 @@ def _compare_cell(
             return Comparison(*shown, None, Change.NOT_COMPARED, f"{before[-1].outcome} on both sides")
         change = Change.BROKEN if old else Change.FIXED
         return Comparison(*shown, None, change, f"{before[-1].outcome} -> {after[-1].outcome}")
-    reasons = [text for name, text in _unlike(old + new) if name not in across]
-    if reasons:
-        return Comparison(*shown, None, Change.NOT_COMPARED, "; ".join(reasons))
-    pair = _logs(Comparison(*shown, None, Change.UNDECIDED), speed)
-    ratio = _ratio([pair])
-    doubtful = any(record.verdict is Verdict.DOUBTFUL for record in old + new)
-    return Comparison(*shown, ratio, ratio.change, "doubtful records" if doubtful else "")
+    unlike = [text for name, text in _unlike(old + new) if name not in across]
+    if unlike:
+        return Comparison(*shown, None, Change.NOT_COMPARED, "; ".join(unlike))
+    sides = _log_speeds(old, speed), _log_speeds(new, speed)
+    ratio = _ratio([sides])
+    reasons = [text for side in sides if (text := _no_interval(side))][:1]
+    if any(record.verdict is Verdict.DOUBTFUL for record in old + new):
+        reasons.append("doubtful records")
+    return Comparison(*shown, ratio, ratio.change, "; ".join(reasons))
 
 
 def _usable(records: Sequence[Record]) -> list[Record]:
-    """The valid ones, measured in full: windows of a quick measurement are no repeats."""
-    return [
-        record
-        for record in records
-        if record.outcome is Outcome.OK
-        and record.verdict is not Verdict.INVALID
-        and not any(sample.window for sample in record.samples)
-    ]
+    return [record for record in records if record.outcome is Outcome.OK and record.verdict is not Verdict.INVALID]
 
 
 def _unlike(records: Sequence[Record]) -> Iterable[tuple[Unlike, str]]:
@@ -154,50 +160,65 @@ def _unlike(records: Sequence[Record]) -> Iterable[tuple[Unlike, str]]:
         "drivers": [record.machine.driver or "none" for record in records],
         "processors": [f"{record.machine.processor}, {record.machine.cores} cores" for record in records],
     }
-    for name, seen in machines.items():
-        distinct = list(dict.fromkeys(seen))
-        if len(distinct) > 1:
-            yield "machine", f"unlike {name}: {' / '.join(distinct)}"
-    warmups = list(dict.fromkeys(record.cell.protocol.warmups for record in records))
-    if len(warmups) > 1:
-        yield "protocol", f"unlike protocols: {' / '.join(map(str, warmups))} warm-ups"
-    prompts = list(dict.fromkeys(record.prompt or "unknown" for record in records))
-    if len(prompts) > 1:
-        yield "protocol", f"unlike prompts: {' / '.join(prompts)}"
+    protocols = {
+        "warm-ups": [str(record.cell.protocol.warmups) for record in records],
+        "methods": ["predicted" if record.cell.protocol.quick else "measured in full" for record in records],
+        "prompts": [record.prompt or "unknown" for record in records],
+    }
+    kinds: tuple[tuple[Unlike, dict[str, list[str]]], ...] = (("machine", machines), ("protocol", protocols))
+    for kind, described in kinds:
+        for name, seen in described.items():
+            distinct = list(dict.fromkeys(seen))
+            if len(distinct) > 1:
+                yield kind, f"unlike {name}: {' / '.join(distinct)}"
 
 
-def _logs(cell: Comparison, speed: Speed) -> tuple[list[float], list[float]]:
-    """Logarithms of the speeds before and after: of each process where both sides have several, else of each repeat."""
+@dataclass(frozen=True)
+class _Side:
+    """Logarithms of speeds that may count as independent, and whether each is of a process."""
 
-    def by_process(records: Sequence[Record]) -> list[list[float]]:
-        found: dict[tuple[str, int], list[float]] = defaultdict(list)
-        for record in records:
-            for sample in record.samples:
-                found[record.record_id, sample.process].append(math.log(_MEASURES[speed](sample)))
-        return list(found.values())
-
-    old, new = by_process(cell.before), by_process(cell.after)
-    if min(len(old), len(new)) > 1:
-        return [statistics.fmean(repeats) for repeats in old], [statistics.fmean(repeats) for repeats in new]
-    return [value for repeats in old for value in repeats], [value for repeats in new for value in repeats]
+    values: tuple[float, ...]
+    of_processes: bool
 
 
-def _ratio(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Ratio:
-    """The ratio over `pairs` of log speeds (before, after), each cell with equal weight, and Welch's interval.
+def _log_speeds(records: Sequence[Record], speed: Speed) -> _Side:
+    """The means of the processes of `records` where there are several, the repeats of the only one else."""
+    processes: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for record in records:
+        for request in whole_requests(record.samples, record.cell):
+            processes[record.record_id, request.process].append(math.log(_MEASURES[speed](request)))
+    if len(processes) > 1:
+        return _Side(tuple(map(statistics.fmean, processes.values())), of_processes=True)
+    return _Side(tuple(next(iter(processes.values()))), of_processes=False)
+
+
+def _no_interval(side: _Side) -> str:
+    """Why no interval over the values of `side` would be honest; empty where one is."""
+    needed = INTERVAL_PROCESSES if side.of_processes else INTERVAL_REPEATS
+    what = "processes" if side.of_processes else "repeats"
+    if len(side.values) < needed:
+        return f"no verdict from {len(side.values)} {what}: {needed} are needed on each side"
+    if len(side.values) >= INTERVAL_REPEATS and dependent(side.values):
+        return f"no verdict: the {what} depend on each other"
+    return ""
+
+
+def _ratio(pairs: Sequence[tuple[_Side, _Side]]) -> Ratio:
+    """The ratio over `pairs` of sides (before, after), each cell with equal weight, and Welch's interval.
 
     The variance of the mean of k differences is the sum of all s²/n over k²; degrees of freedom by Satterthwaite.
     Speeds without any spread have an interval without any width.
     """
-    log_ratio = statistics.fmean(statistics.fmean(new) - statistics.fmean(old) for old, new in pairs)
+    log_ratio = statistics.fmean(statistics.fmean(new.values) - statistics.fmean(old.values) for old, new in pairs)
     sides = [side for pair in pairs for side in pair]
-    if any(len(side) < 2 for side in sides):
+    if any(_no_interval(side) for side in sides):
         return Ratio(math.exp(log_ratio), None, None)
-    parts = [(statistics.variance(side) / len(side) / len(pairs) ** 2, len(side) - 1) for side in sides]
+    parts = [
+        (statistics.variance(side.values) / len(side.values) / len(pairs) ** 2, len(side.values) - 1) for side in sides
+    ]
     variance = math.fsum(part for part, _ in parts)
-    if variance == 0:
-        return Ratio(math.exp(log_ratio), math.exp(log_ratio), math.exp(log_ratio))
-    from scipy import stats
-
-    degrees = variance**2 / math.fsum(part**2 / free for part, free in parts)
-    low, high = stats.t.interval(CONFIDENCE, degrees, loc=log_ratio, scale=math.sqrt(variance))
-    return Ratio(math.exp(log_ratio), math.exp(low), math.exp(high))
+    half = 0.0
+    if variance > 0:
+        degrees = variance**2 / math.fsum(part**2 / free for part, free in parts)
+        half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
+    return Ratio(math.exp(log_ratio), math.exp(log_ratio - half), math.exp(log_ratio + half))

@@ -1,0 +1,175 @@
+"""Charts of rows, as Vega-Lite: the page and the static images draw the same ones."""
+
+from typing import Any
+
+import altair as alt
+
+from speed_benchmark.report.documents import Document
+from speed_benchmark.report.layout import ENGINES
+from speed_benchmark.report.rows import FORMATS, GIB, Row
+from speed_benchmark.report.words import SPEED_FIELDS, WORDS
+
+# Told apart by people who don't see red or green, and legible on white; the page has them again for dark.
+COLOURS = {
+    "BF16": "#1f5fb4",
+    "FP16": "#4f7d8c",
+    "FP32": "#6b7280",
+    "GPTQ-Int8": "#b45f06",
+    "GPTQ-Int4": "#b8336a",
+    "AWQ": "#17805a",
+}
+OTHER_COLOUR = "#6d4fb0"
+Values = list[dict[str, Any]]
+
+
+def values(document: Document) -> Values:
+    """What the charts draw, one object a measured record, and one a published figure where there are any."""
+    speed = SPEED_FIELDS[document.speed]
+    beside = bool(document.published)
+    own = [
+        _value(row, getattr(row, speed), WORDS[document.language]["own_here"] if beside else row.engine)
+        for row in document.rows
+        if row.measured
+    ]
+    there = [
+        {
+            "model": found.model,
+            "engine": found.engine,
+            "quantization": found.quantization,
+            "input_tokens": found.input_tokens,
+            "style": WORDS[document.language]["published_there"],
+            "series": f"published {found.engine} {found.quantization}",
+            "speed": found.tokens_per_s,
+            "memory_gib": found.memory_gib,
+        }
+        for found in dict.fromkeys(document.published)
+    ]
+    return [{name: value for name, value in point.items() if value is not None} for point in (*own, *there)]
+
+
+def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Name -> Vega-Lite of each chart that `points` have something for; the data are named `rows`."""
+    words = WORDS[document.language]
+    lengths = sorted({point["input_tokens"] for point in points})
+    styles = list(dict.fromkeys(point["style"] for point in points))
+    formats = sorted({point["quantization"] for point in points}, key=_format_order)
+    colour = alt.Color(
+        "quantization:N",
+        title=words["quantization"],
+        scale=alt.Scale(domain=formats, range=[colours.get(name, colours["other"]) for name in formats]),
+    )
+    dash = alt.StrokeDash("style:N", title=words["source" if document.published else "engine"], sort=styles)
+    shape = alt.Shape(
+        "style:N",
+        title=words["source" if document.published else "engine"],
+        scale=alt.Scale(
+            domain=styles, range=["circle", "diamond", "square", "triangle-up", "cross"][: len(styles)] or ["circle"]
+        ),
+    )
+    axis = alt.Axis(values=lengths, labelOverlap="greedy", grid=False)
+    across = alt.X("input_tokens:Q", title=words["axis_input"], axis=axis, scale=alt.Scale(type="sqrt", nice=False))
+    base = alt.Chart(alt.NamedData("rows"))
+    hover = {"content": "data"}
+
+    def lines(field: str, title: str, scale: alt.Scale) -> alt.LayerChart:
+        up = alt.Y(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
+        having = base.transform_filter(f"isValid(datum.{field})")
+        line = having.mark_line(strokeWidth=1.75).encode(
+            x=across, y=up, color=colour, strokeDash=dash, detail="series:N"
+        )
+        point = having.mark_point(size=46, filled=True, opacity=1, tooltip=hover).encode(
+            x=across, y=up, color=colour, shape=shape
+        )
+        return line + point
+
+    zero, log = alt.Scale(zero=True, nice=True), alt.Scale(type="log", nice=True)
+    speeds = lines("speed", words["axis_speed"], zero)
+    interval = (
+        base.transform_filter("isValid(datum.low)")
+        .mark_rule(strokeWidth=1.25)
+        .encode(x=across, y="low:Q", y2="high:Q", color=colour)
+    )
+    spread = (
+        base.transform_filter("isValid(datum.deviations)")
+        .transform_flatten(["deviations"])
+        .mark_tick(thickness=1.5, size=13, opacity=0.75, tooltip=hover)
+        .encode(
+            x=alt.X("deviations:Q", title=words["axis_percent"], axis=alt.Axis(tickCount=5)),
+            y=alt.Y("row:N", title=None, sort=None, axis=alt.Axis(ticks=False, domain=False)),
+            color=colour,
+        )
+    )
+    gaps = base.transform_filter("isValid(datum.p50)")
+    column = alt.X(
+        "input_tokens:O",
+        title=words["axis_input"].partition("(")[0].partition("（")[0].strip(),
+        axis=alt.Axis(labelAngle=0),
+    )
+    beside = alt.XOffset("row:N", sort=None)
+    between = alt.layer(
+        gaps.mark_rule(strokeWidth=1.25, tooltip=hover).encode(
+            x=column,
+            xOffset=beside,
+            y=alt.Y("p10:Q", title=words["axis_milliseconds"], scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
+            y2="p90:Q",
+            color=colour,
+        ),
+        gaps.mark_rule(strokeWidth=6, tooltip=hover).encode(
+            x=column, xOffset=beside, y="p25:Q", y2="p75:Q", color=colour
+        ),
+        gaps.mark_tick(thickness=1.5, width=6, color="white", orient="horizontal", tooltip=hover).encode(
+            x=column, xOffset=beside, y="p50:Q"
+        ),
+    )
+    drawn = {
+        "speed": (speeds + interval, "speed"),
+        "memory": (lines("memory_gib", words["axis_memory"], zero), "memory_gib"),
+        "first_token": (lines("first_token_ms", words["axis_milliseconds"], log), "first_token_ms"),
+        "repeats": (spread, "deviations"),
+        "gaps": (between, "p50"),
+    }
+    return {
+        name: chart.to_dict(validate=True)
+        for name, (chart, field) in drawn.items()
+        if any(field in point for point in points)
+    }
+
+
+def _value(row: Row, speed: float, style: str) -> dict[str, Any]:
+    speeds = row.repeat_tokens_per_s
+    mean = sum(speeds) / len(speeds) if speeds else 0
+    generation = speed == row.generation_tokens_per_s
+    percentiles = dict(zip(("p10", "p25", "p50", "p75", "p90"), row.inter_token_s, strict=False))
+    return {
+        "record_id": row.record_id,
+        "model": row.model,
+        "engine": row.engine,
+        "quantization": row.quantization,
+        "input_tokens": row.input_tokens,
+        "style": style,
+        # records that differ in more than the length of the input are no line
+        "series": " ".join(
+            (
+                row.engine,
+                row.quantization,
+                str(row.gpu_count),
+                row.machine,
+                row.attention,
+                row.execution,
+                row.software,
+                str(row.output_tokens),
+            )
+        ),
+        "row": f"{ENGINES.get(row.engine, row.engine)} {row.quantization}",
+        "speed": speed,
+        "low": row.generation_tokens_per_s_low if generation else None,
+        "high": row.generation_tokens_per_s_high if generation else None,
+        "memory_gib": row.memory_bytes / GIB if row.memory_bytes else None,
+        "first_token_ms": row.time_to_first_token_s * 1000 if row.time_to_first_token_s else None,
+        "deviations": [(value / mean - 1) * 100 for value in speeds] if len(speeds) > 1 else None,
+        **{name: seconds * 1000 for name, seconds in percentiles.items()},
+    }
+
+
+def _format_order(name: str) -> tuple[int, str]:
+    return (FORMATS.index(name) if name in FORMATS else len(FORMATS), name)
