@@ -13,6 +13,7 @@ import typer
 from speed_benchmark.cell import EngineSettings, Model, Protocol, Workload, options
 from speed_benchmark.errors import UserError
 from speed_benchmark.limits import Limits
+from speed_benchmark.policy import Policy
 from speed_benchmark.report.words import AnyFormat, Format, Language, SpeedDefinition, TextFormat
 
 app = typer.Typer(
@@ -24,25 +25,51 @@ app = typer.Typer(
 )
 
 
-def measure(engine: str, **given: Any) -> int:  # noqa: ANN401 - the values of all flags
-    """Measure one cell and print its table; returns the exit status."""
+def measure(engine: str | None, suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
+    """Measure what is missing of the cells asked for, and print their table; returns the exit status."""
+    from contextlib import nullcontext
+
+    from speed_benchmark.interrupt import Interrupt
     from speed_benchmark.plan import build, plan
     from speed_benchmark.report.progress import Display, Silence
     from speed_benchmark.report.tables import print_table
     from speed_benchmark.results.record import Outcome
-    from speed_benchmark.results.store import Store, serialize
+    from speed_benchmark.results.store import Store, StoreError, serialize
     from speed_benchmark.run import run
+    from speed_benchmark.suite import combine, find
 
-    loads = plan(engine, given, given["gpus"])
-    store = Store(Path(given["outputs_dir"] or f"outputs/{engine}"))
+    asked = combine(find(suite) if suite else None, given | {"engine": engine})
+    policy, limits = build(Policy, asked.settings), build(Limits, asked.settings)
+    loads = plan(asked)
+    store = Store(asked.outputs_dir)
     store.open()
-    with Silence() if given["quiet"] else Display() as display:
-        stored = run(loads, store, build(Limits, given), display)
-    if given["json"]:
+    only = nullcontext() if policy.retry == "all" else store.locked()
+    with only, Interrupt() as interrupt, Silence() if given.get("quiet") else Display() as display:
+        try:
+            stored = run(loads, store, policy, limits, display, interrupt)
+        except StoreError as error:
+            typer.echo(f"error: {error}", err=True)
+            return 1
+    if given.get("json"):
         sys.stdout.buffer.write(b"".join(serialize(record) for record, _ in stored))
-    else:
+    elif stored:
         print_table([record for record, _ in stored], [path for _, path in stored])
+    if interrupt.soon:
+        typer.echo("interrupted; the same command goes on with what is missing", err=True)
+        return 130
     return 0 if all(record.outcome is Outcome.OK for record, _ in stored) else 1
+
+
+def foresee(engine: str | None, suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
+    """Print what `run` would do with the same arguments; nothing is started."""
+    from speed_benchmark.forecast import print_forecast
+    from speed_benchmark.plan import build, plan
+    from speed_benchmark.results.store import Store
+    from speed_benchmark.suite import combine, find
+
+    asked = combine(find(suite) if suite else None, given | {"engine": engine})
+    print_forecast(plan(asked), Store(asked.outputs_dir), build(Policy, asked.settings))
+    return 0
 
 
 def synthesize(
@@ -71,9 +98,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="file to write to; stand
 Plots = Annotated[Path | None, typer.Option("--plots", help="folder for the charts as PNG and SVG")]
 Form = Annotated[TextFormat, typer.Option("--format", help="how to write it")]
 PageForm = Annotated[Format, typer.Option("--format", help="how to write it")]
-SampleForm = Annotated[
-    AnyFormat, typer.Option("--format", help="how to write it; jsonl and parquet hold all samples")
-]
+SampleForm = Annotated[AnyFormat, typer.Option("--format", help="how to write it; jsonl and parquet hold all samples")]
 
 
 def report(
@@ -143,7 +168,7 @@ def reference(
 def script(engine: str) -> None:
     """The command line of one of the report's scripts: `speed-benchmark run` for one engine."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    single.command(help=f"Measure how fast {engine} generates, and in how much memory.")(_command(engine))
+    single.command(help=f"Measure how fast {engine} generates, and in how much memory.")(_command(measure, engine))
     sys.exit(_invoke(single))
 
 
@@ -168,24 +193,37 @@ def _invoke(application: typer.Typer) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _command(engine: str | None) -> Callable[..., int]:
-    """The command for `engine` (None: one that takes --engine), its flags drawn from the values' fields."""
+def _command(do: Callable[..., int], engine: str | None) -> Callable[..., int]:
+    """The command that does `do` for `engine` (None: one that takes --engine), its flags drawn from the fields."""
 
     def command(**given: Any) -> int:  # noqa: ANN401 - the values of all flags
-        return measure(given.pop("engine", engine), **given)
+        if engine is not None:  # the report's scripts always measure anew
+            given |= {"engine": engine, "retry": "all"}
+        return do(given.pop("engine"), **given)
 
     command.__signature__ = inspect.Signature(list(_parameters(engine)))  # type: ignore[attr-defined]
     return command
 
 
 def _parameters(engine: str | None) -> Iterable[inspect.Parameter]:
-    for name, (annotation, option, default) in options(Model, Workload, EngineSettings, Protocol, Limits).items():
+    """The parameters of a command: everything is optional for one that takes suites, where a suite may give it."""
+    if engine is None:
+        argument = typer.Argument(help="TOML file of a suite; its keys are the flags below", show_default=False)
+        annotation = Annotated[str | None, argument]
+        yield inspect.Parameter("suite", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    groups = (Model, Workload, EngineSettings, Protocol, Limits)
+    for name, (annotation, option, default) in options(*groups, *([Policy] if engine is None else [])).items():
         if engine is not None and (name == "engine" or (option.engines and engine not in option.engines)):
             continue
         only = f" ({', '.join(option.engines)} only)" if option.engines and engine is None else ""
         shown = option.default if option.engines else default
+        if engine is None and shown is MISSING:
+            only, shown = " (required, here or in a suite)", None
         yield _parameter(name, _plain(annotation), option.help + only, shown)
-    yield _parameter("gpus", str, "GPUs to use, as CUDA_VISIBLE_DEVICES: 0 or 0,1,2,3", "all visible, else the CPU")
+    if engine is None:
+        yield _parameter("exclude", list, "cells to leave out, like 'engine=vllm; context_length=6144'", None)
+    gpus = "GPUs to use, as CUDA_VISIBLE_DEVICES: 0 or 0,1,2,3" + ("; auto: as few as fit" if engine is None else "")
+    yield _parameter("gpus", str, gpus, "all visible, else the CPU")
     yield _parameter("outputs_dir", str, "folder for the records", f"outputs/{engine or 'ENGINE'}")
     yield _parameter("json", bool, "print the record as JSON on standard output, and nothing else there", False)
     yield _parameter("quiet", bool, "show no progress", False)
@@ -199,7 +237,7 @@ def _parameter(name: str, kind: Any, text: str, default: object) -> inspect.Para
     choices = "|".join(get_args(kind)) or {int: "NUMBER", float: "NUMBER"}.get(kind, "TEXT")
     metavar = None if kind is bool else choices
     option = typer.Option(*spellings, help=text + shown, show_default=False, metavar=metavar)
-    taken = bool if kind is bool else str
+    taken: Any = {bool: bool, list: list[str]}.get(kind, str)
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -218,7 +256,12 @@ def _plain(annotation: Any) -> Any:  # noqa: ANN401 - types in, a type out
     return _plain(arguments[0]) if arguments else annotation
 
 
-app.command("run", help="Measure one model at one length.")(_command(None))
+app.command("run", help="Measure one cell or a whole suite; what is there already is not measured again.")(
+    _command(measure, None)
+)
+app.command("plan", help="What run would do: cells, loads, memory, GPUs, time; nothing is started.")(
+    _command(foresee, None)
+)
 app.command("synthesize")(synthesize)
 for _verb in (report, compare, gate, reference):
     app.command()(_verb)

@@ -9,13 +9,17 @@ from speed_benchmark.results.record import Audit, Cause, Frozen, Loaded, Memory,
 
 
 class Job(Frozen):
-    """One model load and the cells to measure with it, in order."""
+    """One model load and the cells to measure with it, in order.
+
+    `cores` are the processor cores to stay on, none for all of them.
+    """
 
     engine: str
     checkpoint_dir: str
     config_overrides: dict[str, Any] = Field(default_factory=dict)
     cells: tuple[Cell, ...]
     gpus: tuple[int, ...]
+    cores: tuple[int, ...] = ()
 
 
 class Stage(Frozen):

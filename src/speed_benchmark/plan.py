@@ -1,19 +1,21 @@
-"""From what was asked for to the load that measures it; whatever can be refused is refused here."""
+"""From what was asked for to the loads that measure it; whatever can be refused is refused here."""
 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from speed_benchmark import engines
+from speed_benchmark import engines, predict
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, for_engine
 from speed_benchmark.errors import UserError
 from speed_benchmark.measure import nvml
-from speed_benchmark.models import catalogue, checkpoint, rope, source
+from speed_benchmark.models import catalogue, rope, source
+from speed_benchmark.suite import Point, Suite
 
 Group = TypeVar("Group")
 Config = dict[str, Any]
@@ -21,44 +23,77 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Load:
-    """One loading of a model, and the cells that are measured with it, in order.
+    """One loading of a model, and the cells that are measured with it, the shortest first.
 
-    `gpus` are physical indices, none for the CPU.
+    `gpus` are physical indices, none for the CPU; with `--gpus auto` (`movable`) as many others will do.
     """
 
     cells: tuple[Cell, ...]
     gpus: tuple[int, ...]
+    movable: bool = False
 
 
-def plan(engine: str, given: Mapping[str, Any], gpus: str | None) -> list[Load]:
-    """The loads for the values `given` (flag name -> value, None: not given) and the `--gpus` text.
+def plan(suite: Suite) -> list[Load]:
+    """The loads of `suite`: one for all cells that differ in their workload and protocol alone.
 
     Raises UserError for whatever can be known to be wrong before weights are read or an engine is imported.
     """
-    engines.find(engine)
-    chosen = parse_gpus(gpus)
+    loads: dict[tuple[Model, EngineSettings, tuple[int, ...], bool, str], dict[str, Cell]] = {}
+    for point in suite.points():
+        engines.find(point.get("engine", ""))
+        cell, gpus, movable = _cell(point)
+        if suite.excludes(asdict(cell.model) | asdict(cell.settings) | asdict(cell.protocol) | asdict(cell.workload)):
+            continue
+        _check(cell)
+        config = known_config(cell.model)
+        overrides = str(rope.config_overrides(config, cell.total_tokens)) if config else ""
+        cells = loads.setdefault((cell.model, cell.settings, gpus, movable, overrides), {})
+        cells[cell.cell_id] = cell
+    if not loads:
+        raise UserError("--exclude", None, "leaves nothing to measure")
+    return [
+        Load(tuple(sorted(cells.values(), key=lambda cell: cell.total_tokens)), gpus, movable)
+        for (_, _, gpus, movable, _), cells in loads.items()
+    ]
+
+
+def _cell(point: Point) -> tuple[Cell, tuple[int, ...], bool]:
+    """The cell of a point, its GPUs, and whether others will do."""
+    movable = point.get("gpus") == "auto"
+    gpus = parse_gpus(None if movable else point.get("gpus"))
+    settings = for_engine(point["engine"], point)
     cell = Cell(
-        model=build(Model, given),
-        workload=build(Workload, given),
-        settings=build(EngineSettings, for_engine(engine, given) | {"gpu_count": len(chosen)}),
-        protocol=build(Protocol, given),
+        model=build(Model, point),
+        workload=build(Workload, point),
+        settings=build(EngineSettings, settings | {"gpu_count": len(gpus)}),
+        protocol=build(Protocol, point),
     )
+    if not movable or not gpus:
+        return cell, gpus, False
     config = known_config(cell.model)
-    check_length(cell, config)
-    check_split(cell, config)
-    return [Load(cells=(cell,), gpus=chosen)]
+    if config is None:
+        raise UserError("--gpus", "auto", f"the shape of {cell.model.model_id_or_path} is not known; name the GPUs")
+    gpus = gpus[: predict.least_gpus(cell, config, gpus)]
+    return replace(cell, settings=replace(cell.settings, gpu_count=len(gpus))), gpus, True
 
 
 def build(group: type[Group], given: Mapping[str, Any]) -> Group:
     """A value of `group` from those of `given` that are its fields; raises UserError for the first bad one."""
-    adapter = TypeAdapter(group)
     names = {name: value for name, value in given.items() if name in group.__annotations__ and value is not None}
     try:
-        return adapter.validate_python(names)
+        valid: Group = _adapter(group).validate_python(names)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if "missing" in first["type"]:
+            raise UserError(f"--{first['loc'][0]}", None, "is missing; give it as a flag or in a suite") from None
         message = str(first["msg"]).replace("Input", "it", 1)
         raise UserError(f"--{first['loc'][0]}", first["input"], message[:1].lower() + message[1:]) from None
+    return valid
+
+
+@cache
+def _adapter(group: type) -> TypeAdapter[Any]:
+    return TypeAdapter(group)
 
 
 def parse_gpus(text: str | None) -> tuple[int, ...]:
@@ -87,6 +122,7 @@ def parse_gpus(text: str | None) -> tuple[int, ...]:
     return gpus
 
 
+@cache
 def known_config(model: Model) -> Config | None:
     """The model's config.json, of a local folder or from the catalogue; None for other ids on a hub.
 
@@ -101,9 +137,15 @@ def known_config(model: Model) -> Config | None:
             raise UserError("--model_id_or_path", name, "no such folder; name one that holds a config.json")
         if model.revision is not None:
             raise UserError("--revision", model.revision, "a local folder has no revisions; leave it out")
-        return checkpoint.read_config(folder, synthetic=model.weights == "synthetic")
+        return source.shape(name)[0] if model.weights == "synthetic" else source.inspect(folder, model)[0]
     entry = catalogue.lookup(name)
     return entry.config if entry else None
+
+
+def _check(cell: Cell) -> None:
+    config = known_config(cell.model)
+    check_length(cell, config)
+    check_split(cell, config)
 
 
 def check_length(cell: Cell, config: Config | None) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from speed_benchmark import events
+from speed_benchmark import events, leftovers
 from speed_benchmark.limits import Limits
 from speed_benchmark.results.record import Cause, Outcome
 
@@ -29,6 +29,8 @@ _PASSED_PREFIXES = (
 )
 _LOG_LINES = 50
 _POLL_S = 0.1
+_LONGEST_LINE_BYTES = 1 << 28
+_ENDING_S = 4.0
 
 
 class WorkerEndedError(Exception):
@@ -48,6 +50,7 @@ class Worker:
         self._log: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         self._out_of_memory_kills = _out_of_memory_kills()
         self._stage = events.Stage(name="import")
+        self._mark = leftovers.new_mark()
         read_end, write_end = os.pipe()
         self._pipe = read_end
         self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
@@ -57,7 +60,7 @@ class Worker:
             stderr=subprocess.STDOUT,
             pass_fds=(write_end,),
             start_new_session=True,
-            env=worker_environment(job.gpus),
+            env=worker_environment(job.gpus) | {leftovers.VARIABLE: self._mark},
         )
         os.close(write_end)
         assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
@@ -65,18 +68,19 @@ class Worker:
             self._process.stdin.write(job.model_dump_json().encode() + b"\n")
             self._process.stdin.flush()
 
-    def events(self) -> Iterator[events.Event]:
-        """What the worker says, until it has closed.
+    def events(self) -> Iterator[events.Event | None]:
+        """What the worker says, until it has closed; None each time that nothing came for a moment.
 
         Raises WorkerEndedError when it fails, dies, hangs past a limit or talks nonsense.
         """
         tokens = 0
         deadline = time.monotonic() + self._limit_s(tokens)
         for line in self._lines():
+            if time.monotonic() > deadline:
+                limit_s = self._limit_s(tokens)
+                raise self._ended(Outcome.TIMEOUT, f"nothing came for {limit_s:g} s", killed=True)
             if line is None:
-                if time.monotonic() > deadline:
-                    limit_s = self._limit_s(tokens)
-                    raise self._ended(Outcome.TIMEOUT, f"nothing came for {limit_s:g} s", killed=True)
+                yield None
                 continue
             try:
                 event = events.EVENT.validate_json(line)
@@ -94,12 +98,14 @@ class Worker:
                 return
 
     def end(self) -> None:
-        """End the whole process group, whatever state it is in; safe to call twice."""
+        """End the whole process group and all that left it, in whatever state; safe to call twice."""
         with suppress(ProcessLookupError):  # all of it may have ended already
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        leftovers.end(self._mark)
+        self._wait()
         if self._process.stdin and not self._process.stdin.closed:
-            self._process.stdin.close()
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1
@@ -109,16 +115,18 @@ class Worker:
         buffer = b""
         while True:
             if select.select([self._pipe], [], [], _POLL_S)[0]:
-                chunk = os.read(self._pipe, 1 << 16)
+                chunk = os.read(self._pipe, 1 << 20)
+                if not chunk:
+                    raise self._died()
                 buffer += chunk
                 *lines, buffer = buffer.split(b"\n")
                 yield from lines
-                if chunk:
-                    continue
+                if len(buffer) > _LONGEST_LINE_BYTES:
+                    raise self._ended(Outcome.CRASHED, f"garbage on the pipe: {buffer[:80]!r}", killed=True)
+            elif self._process.poll() is not None and not select.select([self._pipe], [], [], 0)[0]:
                 raise self._died()
-            if self._process.poll() is not None and not select.select([self._pipe], [], [], 0)[0]:
-                raise self._died()
-            yield None
+            else:
+                yield None
 
     def _limit_s(self, tokens: int) -> float:
         match self._stage.name:
@@ -130,20 +138,20 @@ class Worker:
                 return self._limits.token_limit_s if tokens else self._limits.first_token_limit_s
 
     def _died(self) -> WorkerEndedError:
-        status = self._process.wait()
-        if status == -signal.SIGKILL and _out_of_memory_kills() > self._out_of_memory_kills:
-            return self._ended(Outcome.OOM, "killed by the kernel: the machine has no memory left")
+        """The worker closed its pipe without a last word: it has ended, or is no use any more."""
+        status = self._wait()
+        if status is None:
+            return self._ended(Outcome.CRASHED, "the worker closed its pipe and went on", killed=True)
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
         return self._ended(Outcome.CRASHED, f"the worker {how}")
 
     def _ended(self, outcome: Outcome, message: str, *, killed: bool = False) -> WorkerEndedError:
-        if not killed:
-            try:
-                self._process.wait(timeout=self._limits.close_limit_s)
-            except subprocess.TimeoutExpired:
-                killed = True
+        """What is to be said of the worker's end; `killed` where it does not end by itself."""
+        killed = killed or self._wait() is None
         self.end()
-        status = self._process.returncode
+        status = self._process.returncode or 0
+        if outcome is Outcome.CRASHED and not killed and _out_of_memory_kills() > self._out_of_memory_kills:
+            outcome, message = Outcome.OOM, f"the machine has no memory left, and the kernel killed for it: {message}"
         return WorkerEndedError(
             outcome,
             Cause(
@@ -154,6 +162,13 @@ class Worker:
                 last_lines=self._last_lines(),
             ),
         )
+
+    def _wait(self) -> int | None:
+        """The exit status of a worker about to end; None where it does not: in a driver it can hang even killed."""
+        try:
+            return self._process.wait(timeout=_ENDING_S)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _last_lines(self) -> tuple[str, ...]:
         self._log.seek(0, os.SEEK_END)
@@ -174,9 +189,13 @@ def worker_environment(gpus: Sequence[int]) -> dict[str, str]:
 
 
 def _out_of_memory_kills() -> int:
-    """How many processes this kernel has killed for want of memory; 0 where it does not say."""
+    """How many processes the kernel has killed for want of memory, in this control group or else on the machine."""
     try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+        group = Path("/proc/self/cgroup").read_text().partition("0::/")[2].partition("\n")[0]
+        for file in (Path("/sys/fs/cgroup") / group / "memory.events", Path("/proc/vmstat")):
+            if file.exists():
+                counts = dict(line.split() for line in file.read_text().splitlines())
+                return int(counts.get("oom_kill", 0))
+    except (OSError, ValueError):
+        pass  # a kernel that does not say
+    return 0

@@ -1,163 +1,155 @@
-"""The parent: for each load start a worker, turn what it says into records, store each at once."""
+"""The parent: what is missing of a sweep, load after load or side by side, each record stored at once."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Protocol
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
 
-from speed_benchmark import events
+from speed_benchmark import predict
 from speed_benchmark.cell import Cell
 from speed_benchmark.errors import UserError
+from speed_benchmark.interrupt import Interrupt
 from speed_benchmark.limits import Limits
-from speed_benchmark.measure import machine
-from speed_benchmark.models import rope
 from speed_benchmark.models.hubs import FetchError
-from speed_benchmark.models.source import Fetched, fetch
-from speed_benchmark.plan import Load
-from speed_benchmark.process import Worker, WorkerEndedError
-from speed_benchmark.provenance import provenance
-from speed_benchmark.results.checks import judge
-from speed_benchmark.results.record import Audit, Cause, Outcome, Record, Sample, Sampling
+from speed_benchmark.models.source import fetch
+from speed_benchmark.plan import Load, known_config, parse_gpus
+from speed_benchmark.policy import Policy
+from speed_benchmark.results.record import Cause, Outcome
 from speed_benchmark.results.store import Store
+from speed_benchmark.resume import answered, missing
+from speed_benchmark.session import Context, Observer, Session, Stored
 
-Stored = tuple[Record, Path]
+__all__ = ["Observer", "Stored", "run"]
 
-
-class Observer(Protocol):
-    """Who watches a run: a terminal, a log, or nobody."""
-
-    def fetching(self, what: str, done_bytes: int, total_bytes: int) -> None:
-        """Weights are being downloaded or made."""
-        ...
-
-    def happened(self, cell: Cell, event: events.Event) -> None:
-        """The worker that measures `cell` said something."""
-        ...
-
-    def stored(self, record: Record, path: Path) -> None:
-        """A record is on disk."""
-        ...
+_POLL_S = 0.2
 
 
-@dataclass
-class _Draft:
-    """What has come in for one cell so far."""
+def run(
+    loads: Sequence[Load], store: Store, policy: Policy, limits: Limits, observer: Observer, interrupt: Interrupt
+) -> list[Stored]:
+    """Measure what is missing of `loads` and store a record for each cell, whatever comes of it.
 
-    prompt: str | None = None
-    sampling: Sampling | None = None
-    warmups: list[Sample] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    audit: Audit | None = None
+    Returns the records of all their cells, those that were there included. Raises StoreError where one can't be stored.
+    """
+    found = answered(loads, store, policy)
+    done = Counter(record.cell_id for record, _ in found)
+    left = list(missing(loads, done, policy.rounds))
+    observer.planned(cells=len(found) + sum(len(load.cells) for load in left), done=len(found))
+    sweep = _Sweep(Context(store, limits, observer, interrupt), policy)
+    try:
+        left = [load for load in map(sweep.without_misfits, left) if load.cells]
+        if policy.parallel:
+            sweep.side_by_side(left)
+        else:
+            sweep.one_by_one(left)
+    except KeyboardInterrupt:
+        pass  # what is finished is stored; the interrupt says the rest
+    return [*found, *sweep.stored]
 
 
-class _Session:
-    """One worker's work: what it loaded, a draft for each of its cells, and the records they become."""
+class _Sweep:
+    """The loads of a run, and what has come of them so far."""
 
-    def __init__(self, load: Load, store: Store, observer: Observer) -> None:
-        self.load, self.store, self.observer = load, store, observer
-        self.machine = machine.describe(load.gpus)
-        self.before = machine.observe(load.gpus)
-        self.fetched: Fetched | None = None
-        self.loaded: events.LoadDone | None = None
-        self.drafts = [_Draft() for _ in load.cells]
+    def __init__(self, context: Context, policy: Policy) -> None:
+        self.context, self.policy = context, policy
         self.stored: list[Stored] = []
+        self._running: list[Session] = []
 
-    @property
-    def overrides(self) -> dict[str, Any]:
-        """Keys of config.json to replace so that the longest cell fits: YaRN, or none."""
-        assert self.fetched is not None  # noqa: S101 - asked once the weights are there
-        return rope.config_overrides(self.fetched.config, max(cell.total_tokens for cell in self.load.cells))
+    def without_misfits(self, load: Load) -> Load:
+        """`load` less the cells that can't fit; each of them gets a record that says so."""
+        if self.policy.no_skip:
+            return load
+        config, device = known_config(load.cells[0].model), predict.device(load.gpus)
+        for cell in load.cells:
+            reason = predict.misfit(cell, config, device)
+            if reason:
+                load = self._skip(
+                    load, (cell,), Cause(kind="predicted", message=f"not run, for it can't fit: {reason}")
+                )
+        return load
 
-    def measure(self, limits: Limits) -> None:
-        """Run one worker until it has done all cells or one has failed; stores a record for each of these."""
-        cells = self.load.cells
-        try:
-            self.fetched = fetch(cells[0].model, self.observer.fetching)
-            overrides = self.overrides
-        except (FetchError, UserError) as error:
-            self._fail(range(len(cells)), Outcome.REFUSED, Cause(message=str(error), stage="fetch"))
-            return
-        except ValueError as error:
-            self._fail(range(len(cells)), Outcome.TOO_LONG, Cause(message=str(error), stage="fetch"))
-            return
-        job = events.Job(
-            engine=cells[0].settings.engine,
-            checkpoint_dir=str(self.fetched.folder),
-            config_overrides=overrides,
-            cells=cells,
-            gpus=self.load.gpus,
-        )
-        worker = Worker(job, limits)
-        try:
-            for event in worker.events():
-                self.observer.happened(cells[min(len(self.stored), len(cells) - 1)], event)
-                self._take(event)
-        except WorkerEndedError as ended:
-            begun = len(self.stored)  # a load that failed fails all its cells, a request that failed its own
-            self._fail(range(begun, begun + 1 if self.loaded else len(cells))[: len(cells)], ended.outcome, ended.cause)
-        finally:
-            worker.end()
+    def one_by_one(self, loads: Sequence[Load]) -> None:
+        """Measure load after load."""
+        for load in loads:
+            self._measure(load, ())
 
-    def _take(self, event: events.Event) -> None:
-        match event:
-            case events.LoadDone():
-                self.loaded = event
-            case events.Prompted():
-                draft = self.drafts[event.cell]
-                draft.prompt, draft.sampling = event.kind, event.sampling
-            case events.Sampled():
-                draft = self.drafts[event.cell]
-                (draft.warmups if event.warmup else draft.samples).append(event.sample)
-            case events.Audited():
-                self.drafts[event.cell].audit = event.audit
-            case events.CellDone():
-                self._keep(event.cell, Outcome.OK, None)
+    def side_by_side(self, loads: Sequence[Load]) -> None:
+        """Start each load as soon as enough GPUs are free for it; those on the CPU come last, one by one."""
+        for model in dict.fromkeys(cell.model for load in loads for cell in load.cells):  # no downloads beside a run
+            with suppress(FetchError, UserError), self.context.interrupt.abrupt():
+                fetch(model, self.context.observer.fetching)
+        gpus = sorted({*parse_gpus(None), *(gpu for load in loads for gpu in load.gpus)})
+        waiting, free = [load for load in loads if load.gpus], set(gpus)
+        running: dict[Future[None], Load] = {}
+        with ThreadPoolExecutor(max(1, len(gpus))) as threads:
+            while waiting or running:
+                if self.context.interrupt.soon:
+                    waiting.clear()
+                for load in list(waiting):
+                    placed = place(load, free)
+                    if placed:
+                        waiting.remove(load)
+                        free -= set(placed.gpus)
+                        running[threads.submit(self._measure, placed, cores_of(placed.gpus, gpus))] = placed
+                for future in wait(running, _POLL_S, FIRST_COMPLETED).done:
+                    free |= set(running.pop(future).gpus)
+                    if future.exception():
+                        self.context.interrupt.stop()  # the others too, before it is raised
+                        future.result()
+        self.one_by_one([load for load in loads if not load.gpus])
 
-    def _fail(self, cells: range, outcome: Outcome, cause: Cause) -> None:
-        for index in cells:
-            self._keep(index, outcome, cause)
+    def _measure(self, load: Load, cores: tuple[int, ...]) -> None:
+        """Measure all cells of a load; after one that failed the rest starts clean, in a new worker."""
+        while load.cells and not self.context.interrupt.soon:
+            session = Session(load, self.context, cores)
+            self._running.append(session)
+            for one in list(self._running):
+                one.beside = max(one.beside, len(self._running) - 1)
+            try:
+                session.measure()
+            finally:
+                self._running.remove(session)
+                self.stored += session.kept.values()
+            load = replace(load, cells=session.left)
+            for record, _ in session.kept.values():
+                if record.outcome is Outcome.OOM and not self.policy.no_skip:
+                    load = self._skip(load, _longer(load.cells, record.cell), _after(record.cell))
 
-    def _keep(self, index: int, outcome: Outcome, cause: Cause | None) -> None:
-        """Judge and store what is known of a cell."""
-        cell, draft, loaded = self.load.cells[index], self.drafts[index], self.loaded
-        record = judge(
-            Record(
-                cell_id=cell.cell_id,
-                cell=cell,
-                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                outcome=outcome,
-                cause=cause,
-                prompt=draft.prompt,
-                sampling=draft.sampling,
-                config_overrides=self.overrides if self.fetched and loaded else {},
-                checkpoint=self.fetched.checkpoint if self.fetched else None,
-                loaded=loaded.loaded if loaded else None,
-                load_s=loaded.load_s if loaded else None,
-                load_memory=loaded.memory if loaded else None,
-                warmups=tuple(draft.warmups),
-                samples=tuple(draft.samples),
-                audit=draft.audit,
-                gpus=self.load.gpus,
-                machine=self.machine,
-                machine_before=self.before,
-                machine_after=machine.observe(self.load.gpus),
-                provenance=provenance(loaded.packages if loaded else {}),
-            )
-        )
-        stored = self.store.write(record)
-        self.stored.append(stored)
-        self.observer.stored(*stored)
+    def _skip(self, load: Load, cells: tuple[Cell, ...], cause: Cause) -> Load:
+        """`load` less `cells`, which are recorded as out of memory for `cause`."""
+        if cells:
+            session = Session(replace(load, cells=cells), self.context)
+            session.fail(Outcome.OOM, cause)
+            self.stored += session.kept.values()
+        return replace(load, cells=tuple(cell for cell in load.cells if cell not in cells))
 
 
-def run(loads: Iterable[Load], store: Store, limits: Limits, observer: Observer) -> list[Stored]:
-    """Measure `loads` and store a record for each cell, whatever comes of it; returns the stored records in order."""
-    stored: list[Stored] = []
-    for load in loads:
-        rest = load
-        while rest.cells:  # after a failed cell the rest starts clean, in a new worker
-            session = _Session(rest, store, observer)
-            session.measure(limits)
-            stored += session.stored
-            rest = replace(rest, cells=rest.cells[len(session.stored) :])
-    return stored
+def place(load: Load, free: set[int]) -> Load | None:
+    """`load` on GPUs that are free, None where it has to wait."""
+    gpus = tuple(sorted(free)[: len(load.gpus)]) if load.movable else load.gpus
+    return replace(load, gpus=gpus) if len(gpus) == len(load.gpus) and free.issuperset(gpus) else None
+
+
+def cores_of(gpus: Sequence[int], all_gpus: Sequence[int]) -> tuple[int, ...]:
+    """The processor cores of a worker on `gpus`: each of `all_gpus` has an equal share; () where there are too few."""
+    cores = sorted(os.sched_getaffinity(0))
+    share = len(cores) // len(all_gpus)
+    firsts = [all_gpus.index(gpu) * share for gpu in gpus]
+    return tuple(core for first in firsts for core in cores[first : first + share])
+
+
+def _longer(cells: Sequence[Cell], than: Cell) -> tuple[Cell, ...]:
+    """Those that need at least as many tokens at every point as the cell `than`, and more in all."""
+    context = than.workload.context_length
+    return tuple(
+        cell for cell in cells if cell.workload.context_length >= context and cell.total_tokens > than.total_tokens
+    )
+
+
+def _after(cell: Cell) -> Cause:
+    asked = f"input {cell.workload.context_length} and output {cell.workload.generate_length}"
+    return Cause(
+        kind="after_shorter", message=f"not run: {asked} of the same load ran out of memory, and this is longer"
+    )

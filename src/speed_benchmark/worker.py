@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from speed_benchmark import engines, events
+from speed_benchmark import engines, events, leftovers
 from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell
 from speed_benchmark.engines.protocol import Engine, Load, OutOfMemoryError, Request, Sampling, UnsupportedError
 from speed_benchmark.measure.memory import MemoryReader
@@ -187,7 +187,7 @@ def _versions(engine: str) -> dict[str, str]:
 
 
 def _guard(pipe_descriptor: int) -> None:
-    """Leave a process behind that ends this whole group when the parent dies, however it dies.
+    """Leave a process behind that ends this whole group, and all that left it, when the parent dies, however it dies.
 
     It waits on standard input, which the parent holds open, and shares no interpreter lock with an engine
     that hangs.
@@ -196,6 +196,7 @@ def _guard(pipe_descriptor: int) -> None:
         os.close(pipe_descriptor)
         while os.read(0, 4096):
             pass
+        leftovers.end(os.environ.get(leftovers.VARIABLE, ""))
         os.killpg(0, signal.SIGKILL)
 
 
@@ -220,7 +221,10 @@ def main() -> int:
     _guard(descriptor)
     pipe = Pipe(descriptor)
     try:
-        work(events.Job.model_validate_json(line), pipe)
+        job = events.Job.model_validate_json(line)
+        if job.cores:
+            os.sched_setaffinity(0, job.cores)
+        work(job, pipe)
     except (OutOfMemoryError, MemoryError) as error:
         return _fail(pipe, Outcome.OOM, error)
     except UnsupportedError as error:

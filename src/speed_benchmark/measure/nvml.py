@@ -18,8 +18,14 @@ def _ready() -> bool:
     return True
 
 
+def _device(index: int) -> Any:  # noqa: ANN401 - NVML's own type
+    return _read(pynvml.nvmlDeviceGetHandleByIndex, index) if _ready() else None
+
+
 def _read(call: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - NVML answers in many types
-    """What the call answers, None where this driver or card cannot say."""
+    """What the call answers, None where this driver or card cannot say, or where there is no card (None) to ask."""
+    if None in arguments:
+        return None
     try:
         return call(*arguments)
     except pynvml.NVMLError:
@@ -41,20 +47,29 @@ def versions() -> tuple[str | None, str | None]:
 
 
 def describe(index: int) -> Gpu:
-    """Name, memory and power limit of one GPU."""
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    """Name, memory and power limit of one GPU; a nameless one of 0 bytes where the driver has stopped to answer."""
+    handle = _device(index)
+    memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
     limit_mw = _read(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
     return Gpu(
         index=index,
-        name=str(pynvml.nvmlDeviceGetName(handle)),
-        memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+        name=str(_read(pynvml.nvmlDeviceGetName, handle) or "unknown"),
+        memory_bytes=int(memory.total) if memory else 0,
         power_limit_w=limit_mw / 1000 if limit_mw else None,
     )
 
 
+def memory_bytes_per_s(index: int) -> float | None:
+    """The theoretical bandwidth of one GPU's memory: two transfers a clock over the width of its bus."""
+    handle = _device(index)
+    clock_mhz = _read(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM)
+    bits = _read(pynvml.nvmlDeviceGetMemoryBusWidth, handle)
+    return 2 * clock_mhz * 1e6 * bits / 8 if clock_mhz and bits else None
+
+
 def state(index: int) -> GpuState:
     """One GPU now."""
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    handle = _device(index)
     memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
     utilization = _read(pynvml.nvmlDeviceGetUtilizationRates, handle)
     power_mw = _read(pynvml.nvmlDeviceGetPowerUsage, handle)
@@ -72,23 +87,18 @@ def state(index: int) -> GpuState:
 
 def used_memory_bytes(gpus: Sequence[int]) -> int | None:
     """What everybody together has taken on `gpus`."""
-    if not gpus or not _ready():
+    if not gpus:
         return None
-    memories = [_read(pynvml.nvmlDeviceGetMemoryInfo, pynvml.nvmlDeviceGetHandleByIndex(gpu)) for gpu in gpus]
+    memories = [_read(pynvml.nvmlDeviceGetMemoryInfo, _device(gpu)) for gpu in gpus]
     return None if None in memories else sum(int(memory.used) for memory in memories)
 
 
 def process_memory_bytes(gpus: Sequence[int], processes: Iterable[int]) -> int | None:
     """What `processes` have taken on `gpus`; None where the driver does not name them (in many containers)."""
-    if not gpus or not _ready():
+    if not gpus:
         return None
     wanted = set(processes)
-    used = [
-        process.usedGpuMemory
-        for gpu in gpus
-        for process in _processes(pynvml.nvmlDeviceGetHandleByIndex(gpu))
-        if process.pid in wanted
-    ]
+    used = [process.usedGpuMemory for gpu in gpus for process in _processes(_device(gpu)) if process.pid in wanted]
     return None if not used or None in used else sum(used)
 
 

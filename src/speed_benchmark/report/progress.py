@@ -26,6 +26,9 @@ class Silence:
     ) -> None:
         pass
 
+    def planned(self, cells: int, done: int) -> None:
+        """Nothing."""
+
     def fetching(self, what: str, done_bytes: int, total_bytes: int) -> None:
         """Nothing."""
 

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell
 from speed_benchmark.results.record import Finding, Outcome, Record, Sample, Severity, Verdict
@@ -23,6 +23,9 @@ from speed_benchmark.results.statistics import (
 )
 
 Rule = Callable[[Record], Iterator[Finding]]
+
+# A worker has a thread that launches kernels, and some that help it; with fewer cores they get in each other's way.
+ENOUGH_CORES = 4
 
 # How often a rule about chance may speak of a quiet run that is as it should be.
 FALSE_ALARMS = 0.01
@@ -161,8 +164,10 @@ def not_finite(record: Record) -> Iterator[Finding]:
 
 def clocks(record: Record) -> Iterator[Finding]:
     """The clock of the measurement and the clock of the system saw the same time pass from first to last."""
-    for _, group in groupby((*record.warmups, *record.samples), key=lambda sample: sample.process):
-        requests = list(group)
+    for process in range(record.cell.protocol.processes):
+        requests = [sample for sample in (*record.warmups, *record.samples) if sample.process == process]
+        if not requests:
+            continue
         first, last = requests[0], requests[-1]
         if first.started_at_s is None or last.started_at_s is None or last.ended_at_unix_s is None:
             continue
@@ -416,6 +421,19 @@ def _cast(record: Record) -> bool:
     )
 
 
+def shared_host(record: Record) -> Iterator[Finding]:
+    """Nothing else ran on the machine that shares its processor, its memory or its power."""
+    share = record.share
+    if share and share.workers_beside:
+        bound = f"bound to {share.cores} cores" if share.cores else "not bound to cores of its own"
+        yield Finding(
+            code="shared_host",
+            severity=Severity.NOTE if share.cores >= ENOUGH_CORES else Severity.DOUBTFUL,
+            text=f"ran beside {share.workers_beside} other workers, {bound}; they share memory, power and cooling",
+            cure="measure without --parallel to be sure",
+        )
+
+
 RULES: tuple[Rule, ...] = (
     token_counts,
     token_times,
@@ -437,4 +455,5 @@ RULES: tuple[Rule, ...] = (
     dependent_parts,
     predicted,
     other_choice,
+    shared_host,
 )

@@ -142,13 +142,25 @@ class Audit(Frozen):
 
 
 class Cause(Frozen):
-    """Why a cell is not ok: what was said, how the worker ended, and its last lines."""
+    """Why a cell is not ok: what was said, how the worker ended, and its last lines.
+
+    `kind` where nothing went wrong in a worker: it was predicted not to fit and not run, not run after a shorter one
+    of its load had run out of memory, or interrupted by the user.
+    """
 
     message: str
+    kind: Literal["predicted", "after_shorter", "interrupted"] | None = None
     stage: str | None = None
     exit_status: int | None = None
     signal: str | None = None
     last_lines: tuple[str, ...] = ()
+
+
+class Share(Frozen):
+    """Of a worker that ran beside others: how many these were at most, and the processor cores it was bound to."""
+
+    workers_beside: int
+    cores: int
 
 
 class Checkpoint(Frozen):
@@ -289,6 +301,7 @@ class Record(Frozen):
     samples: tuple[Sample, ...] = ()
     audit: Audit | None = None
     gpus: tuple[int, ...] = ()
+    share: Share | None = None
     machine: Machine
     machine_before: MachineState
     machine_after: MachineState

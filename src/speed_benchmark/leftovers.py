@@ -1,0 +1,41 @@
+"""Processes that a worker left behind, wherever they have gone: they carry its mark in their environment."""
+
+import os
+import signal
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+VARIABLE = "SPEED_BENCHMARK_WORKER"
+_PATIENCE_S = 4.0
+_POLL_S = 0.02
+
+
+def new_mark() -> str:
+    """A mark that no other worker has."""
+    return uuid.uuid4().hex
+
+
+def end(mark: str) -> None:
+    """Kill every process that inherited `mark`, but not this one; a session of its own does not save it.
+
+    Looks again until none is left, for a process may start another while it is being killed; gives up on one that
+    a driver does not let go.
+    """
+    give_up = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < give_up and (found := [one for one in _marked(mark) if one != os.getpid()]):
+        for process in found:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(_POLL_S)
+
+
+def _marked(mark: str) -> list[int]:
+    wanted = f"{VARIABLE}={mark}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found

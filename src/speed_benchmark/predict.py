@@ -1,0 +1,176 @@
+"""What a cell will take, from its config and the device: memory, the least number of GPUs, time."""
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import psutil
+
+from speed_benchmark.cell import Cell, canonical_json
+from speed_benchmark.measure import nvml
+from speed_benchmark.models import checkpoint
+from speed_benchmark.results.record import Outcome, Record
+
+Config = dict[str, Any]
+
+# vLLM tries out this many tokens at once before it sizes its cache (`max_num_batched_tokens` of its `LLM` class).
+VLLM_BATCH_TOKENS = 8192
+# Least time of one layer in one decoding step, and of starting; fitted to the Qwen2.5 report's A100 figures.
+LAYER_S = {"transformers": 0.9e-3, "vllm": 0.1e-3}
+START_S = {"transformers": 20.0, "vllm": 70.0}
+# Shares of the theoretical memory bandwidth and of the peak arithmetic that large models reach.
+BANDWIDTH_SHARE = 0.8
+GPU_FLOPS = 1.5e14
+CPU_FLOPS = 1e11
+CPU_BYTES_PER_S = 1e10
+LOAD_BYTES_PER_S = 1e9
+
+
+@dataclass(frozen=True)
+class Device:
+    """The GPUs that a load may use, or the CPU (`gpus` 0): memory and bandwidth of one of them."""
+
+    gpus: int
+    memory_bytes: int
+    bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Need:
+    """Memory that a cell needs in all, over all its GPUs, by its parts, in bytes."""
+
+    weight_bytes: int
+    kv_cache_bytes: int
+    activation_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All parts together."""
+        return self.weight_bytes + self.kv_cache_bytes + self.activation_bytes
+
+
+def device(gpus: Sequence[int]) -> Device:
+    """The device of a load on `gpus` (physical indices; none: the CPU), as small as its smallest GPU."""
+    if not gpus:
+        return Device(0, psutil.virtual_memory().total, CPU_BYTES_PER_S)
+    return Device(
+        gpus=len(gpus),
+        memory_bytes=min(nvml.describe(gpu).memory_bytes for gpu in gpus),
+        bytes_per_s=min(nvml.memory_bytes_per_s(gpu) or 1e12 for gpu in gpus),
+    )
+
+
+def need(cell: Cell, config: Config, gpus: int) -> Need:
+    """The memory of `cell` on that many `gpus`.
+
+    Weights as the checkpoint holds them. Key-value cache: a key and a value per layer, key-value head and head
+    dimension, for each token; vLLM wants room for `max_model_len` tokens. Activations peak in the MLP of the prefill:
+    gate, up and their product, beside four hidden states, for all tokens at once, on each GPU. Within 7 % of the
+    112 figures of the Qwen2.5 report for transformers, AWQ with input 1 aside.
+    """
+    heads = config["num_attention_heads"]
+    head_size = config.get("head_dim") or config["hidden_size"] // heads
+    value_bytes = 4 if cell.settings.dtype == "float32" else 2
+    per_token = 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * head_size * value_bytes
+    kept_tokens, batch_tokens = cell.total_tokens, cell.workload.context_length
+    split = 1
+    if cell.settings.engine == "vllm":
+        kept_tokens = cell.settings.max_model_len or kept_tokens
+        batch_tokens = min(VLLM_BATCH_TOKENS, kept_tokens)
+        split = max(1, gpus)  # tensor parallel: each GPU has its share of the MLP
+    per_batch_token = (3 * config["intermediate_size"] // split + 4 * config["hidden_size"]) * value_bytes
+    return Need(
+        weight_bytes=weight_bytes(config),
+        kv_cache_bytes=per_token * kept_tokens,
+        activation_bytes=per_batch_token * batch_tokens * max(1, gpus),
+    )
+
+
+def weight_bytes(config: Config) -> int:
+    """Bytes of the weights of a checkpoint of this `config`, one of a known shape."""
+    known = _weight_bytes(canonical_json(config))
+    assert known is not None  # noqa: S101 - asked before
+    return known
+
+
+def fits(cell: Cell, config: Config, on: Device) -> bool:
+    """Whether `cell` will fit, as far as can be said."""
+    return need(cell, config, on.gpus).total_bytes <= _room_bytes(cell, on)
+
+
+def misfit(cell: Cell, config: Config | None, on: Device) -> str | None:
+    """Why `cell` can't fit, None where it may: weights and key-value cache alone are more than there is."""
+    if not on.memory_bytes or config is None or cell.settings.engine not in START_S or not known_shape(config):
+        return None
+    needed = need(cell, config, on.gpus)
+    least, room = needed.weight_bytes + needed.kv_cache_bytes, _room_bytes(cell, on)
+    if least <= room:
+        return None
+    where = f"{on.gpus} GPUs have" if on.gpus > 1 else "the GPU has" if on.gpus else "this machine has"
+    weights, cache = f"{needed.weight_bytes / 2**30:.1f} GiB", f"{needed.kv_cache_bytes / 2**30:.1f} GiB"
+    return (
+        f"weights of {weights} and a key-value cache of {cache} are more than the {room / 2**30:.1f} GiB that {where}"
+    )
+
+
+def least_gpus(cell: Cell, config: Config, pool: Sequence[int]) -> int:
+    """The report's rule, as few GPUs as possible: how many of `pool` the cell fits on; all of them if on none."""
+    if not pool:
+        return 0
+    all_of_them = device(pool)
+    heads = config["num_attention_heads"]
+    for gpus in range(1, len(pool) + 1):
+        splits = cell.settings.engine != "vllm" or heads % gpus == 0
+        if splits and fits(cell, config, Device(gpus, all_of_them.memory_bytes, all_of_them.bytes_per_s)):
+            return gpus
+    return max(gpus for gpus in range(1, len(pool) + 1) if cell.settings.engine != "vllm" or heads % gpus == 0)
+
+
+def request_s(cell: Cell, config: Config, on: Device) -> float:
+    """Seconds of one request: the prompt at the arithmetic's pace, then each token at the memory's or the host's."""
+    needed = need(cell, config, on.gpus)
+    kept = needed.kv_cache_bytes * cell.total_tokens // max(cell.total_tokens, cell.settings.max_model_len or 0)
+    flops = 2 * (needed.weight_bytes / 2) * cell.workload.context_length  # at least 2 for each weight and token
+    prefill_s = flops / (GPU_FLOPS * on.gpus if on.gpus else CPU_FLOPS)
+    # transformers runs one GPU after the other, vLLM all at once
+    at_once = on.gpus if cell.settings.engine == "vllm" and on.gpus else 1
+    read_s = (needed.weight_bytes + kept) / (on.bytes_per_s * BANDWIDTH_SHARE * at_once)
+    layers_s: float = config["num_hidden_layers"] * LAYER_S.get(cell.settings.engine, 0.0)
+    return prefill_s + cell.workload.generate_length * (layers_s + read_s)
+
+
+def load_s(cell: Cell, config: Config) -> float:
+    """Seconds of starting the engine and loading the weights."""
+    return START_S.get(cell.settings.engine, 1.0) + weight_bytes(config) / LOAD_BYTES_PER_S
+
+
+def calibration(records: Iterable[tuple[Record, Config | None]]) -> dict[str, float]:
+    """Engine -> measured over predicted request time: the median of the records, each with its config."""
+    ratios: dict[str, list[float]] = {}
+    for record, config in records:
+        if record.outcome is Outcome.OK and record.summary and config and known_shape(config):
+            predicted_s = request_s(record.cell, config, device(record.gpus))
+            ratios.setdefault(record.cell.settings.engine, []).append(record.summary.duration_s.mean / predicted_s)
+    return {engine: statistics.median(values) for engine, values in ratios.items()}
+
+
+def _room_bytes(cell: Cell, on: Device) -> int:
+    """What the engine may take of the device's memory."""
+    share = cell.settings.gpu_memory_utilization if on.gpus else None
+    return int(on.memory_bytes * max(1, on.gpus) * (share or 1.0))
+
+
+def known_shape(config: Config) -> bool:
+    """Whether the config is of the kind whose tensors, and so whose needs, are known here."""
+    return _weight_bytes(canonical_json(config)) is not None
+
+
+@cache
+def _weight_bytes(config_json: str) -> int | None:
+    try:
+        return checkpoint.weight_bytes(json.loads(config_json))
+    except ValueError:
+        return None

@@ -1,0 +1,236 @@
+"""One load's turn: fetch the weights, start a worker, turn what it says into records, store each at once."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from speed_benchmark import events
+from speed_benchmark.cell import Cell
+from speed_benchmark.errors import UserError
+from speed_benchmark.interrupt import Interrupt
+from speed_benchmark.limits import Limits
+from speed_benchmark.measure import machine, nvml
+from speed_benchmark.models import rope
+from speed_benchmark.models.hubs import FetchError
+from speed_benchmark.models.source import Fetched, fetch
+from speed_benchmark.plan import Load
+from speed_benchmark.process import Worker, WorkerEndedError
+from speed_benchmark.provenance import provenance
+from speed_benchmark.results.checks import judge
+from speed_benchmark.results.record import Audit, Cause, Outcome, Record, Sample, Sampling, Share
+from speed_benchmark.results.store import Store
+
+Stored = tuple[Record, Path]
+
+# A GPU's memory counts as free again once so little more is taken than before.
+_FREED_BYTES = 256 * 2**20
+_FREED_WITHIN_S = 30.0
+
+
+class Observer(Protocol):
+    """Who watches a sweep: a terminal, a log, or nobody."""
+
+    def planned(self, cells: int, done: int) -> None:
+        """The sweep has so many cells, and so many of them are measured already."""
+        ...
+
+    def fetching(self, what: str, done_bytes: int, total_bytes: int) -> None:
+        """Weights are being downloaded or made."""
+        ...
+
+    def happened(self, cell: Cell, event: events.Event) -> None:
+        """The worker that measures `cell` said something."""
+        ...
+
+    def stored(self, record: Record, path: Path) -> None:
+        """A record is on disk."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all sessions of a sweep share."""
+
+    store: Store
+    limits: Limits
+    observer: Observer
+    interrupt: Interrupt
+
+
+@dataclass
+class _Draft:
+    """What has come in for one cell so far."""
+
+    prompt: str | None = None
+    sampling: Sampling | None = None
+    warmups: list[Sample] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    audit: Audit | None = None
+
+
+class Session:
+    """The turn of one load: a draft for each of its cells, and the records they become, by the cells' index.
+
+    It ends early when a cell fails, so that the rest can start clean in another one.
+    """
+
+    def __init__(self, load: Load, context: Context, cores: tuple[int, ...] = ()) -> None:
+        self.load, self.context, self.cores = load, context, cores
+        self.machine = machine.describe(load.gpus)
+        self.before = machine.observe(load.gpus)
+        self.fetched: Fetched | None = None
+        self.loaded: events.LoadDone | None = None
+        self.drafts = [_Draft() for _ in load.cells]
+        self.kept: dict[int, Stored] = {}
+        self.beside = 0
+
+    @property
+    def left(self) -> tuple[Cell, ...]:
+        """The cells that have no record yet."""
+        return tuple(cell for index, cell in enumerate(self.load.cells) if index not in self.kept)
+
+    def fail(self, outcome: Outcome, cause: Cause) -> None:
+        """Store a failure for every cell that is left."""
+        for index in range(len(self.load.cells)):
+            if index not in self.kept:
+                self._keep(index, outcome, cause)
+
+    def measure(self) -> None:
+        """Run the workers until all cells are done, one has failed, or a stop is asked for."""
+        indices = self._fetch()
+        processes = max((self.load.cells[index].protocol.processes for index in indices), default=0)
+        for process in range(processes):
+            self.context.store.check_room()
+            turn = [index for index in indices if self.load.cells[index].protocol.processes > process]
+            if self.context.interrupt.soon or not self._work(turn, process):
+                return
+
+    def _fetch(self) -> list[int]:
+        """Have the weights; returns the cells that one load will do for, those with the first one's rope settings."""
+        cells = self.load.cells
+        try:
+            with self.context.interrupt.abrupt():
+                self.fetched = fetch(cells[0].model, self.context.observer.fetching)
+        except (FetchError, UserError) as error:
+            self.fail(Outcome.REFUSED, Cause(message=str(error), stage="fetch"))
+            return []
+        overrides: dict[int, dict[str, Any]] = {}
+        for index, cell in enumerate(cells):
+            try:
+                overrides[index] = rope.config_overrides(self.fetched.config, cell.total_tokens)
+            except ValueError as error:
+                self._keep(index, Outcome.TOO_LONG, Cause(message=str(error), stage="fetch"))
+        first = next(iter(overrides.values()), {})
+        return [index for index, keys in overrides.items() if keys == first]
+
+    def _overrides(self, indices: list[int]) -> dict[str, Any]:
+        assert self.fetched is not None  # noqa: S101 - asked once the weights are there
+        return rope.config_overrides(self.fetched.config, max(self.load.cells[index].total_tokens for index in indices))
+
+    def _work(self, turn: list[int], process: int) -> bool:
+        """One worker for the cells at the indices in `turn`; returns whether it did them all."""
+        assert self.fetched is not None  # noqa: S101 - asked once the weights are there
+        job = events.Job(
+            engine=self.load.cells[0].settings.engine,
+            checkpoint_dir=str(self.fetched.folder),
+            config_overrides=self._overrides(turn),
+            cells=tuple(self.load.cells[index] for index in turn),
+            gpus=self.load.gpus,
+            cores=self.cores,
+        )
+        used_bytes = nvml.used_memory_bytes(self.load.gpus)
+        left, stage = list(turn), ""  # the cells of this turn that are not done, and where the worker is
+        self.loaded = None
+        worker = Worker(job, self.context.limits)
+        try:
+            for event in worker.events():
+                interrupt = self.context.interrupt
+                if interrupt.now or (interrupt.soon and (stage != "repeat" or isinstance(event, events.Stage))):
+                    self._keep_part(left[0]) if left else None
+                    return False
+                if event is None:
+                    continue
+                self.context.observer.happened(self.load.cells[left[0] if left else turn[-1]], event)
+                stage = event.name if isinstance(event, events.Stage) else stage
+                if isinstance(event, events.CellDone):
+                    stage = ""
+                    if self.load.cells[left[0]].protocol.processes == process + 1:
+                        self._keep(left[0], Outcome.OK, None)
+                    del left[0]
+                else:
+                    self._take(event, turn, process)
+        except WorkerEndedError as ended:
+            # a load that failed fails all its cells, a request that failed its own
+            for index in left[:1] if self.loaded else list(left):
+                self._keep(index, ended.outcome, ended.cause)
+            return not left  # all was done already if it ended in closing
+        finally:
+            worker.end()
+            _wait_until(lambda: _freed(self.load.gpus, used_bytes))
+        return True
+
+    def _take(self, event: events.Event, turn: list[int], process: int) -> None:
+        match event:
+            case events.LoadDone():
+                self.loaded = event
+            case events.Prompted():
+                draft = self.drafts[turn[event.cell]]
+                draft.prompt, draft.sampling = event.kind, event.sampling
+            case events.Sampled():
+                draft = self.drafts[turn[event.cell]]
+                sample = event.sample.model_copy(update={"process": process})
+                (draft.warmups if event.warmup else draft.samples).append(sample)
+            case events.Audited():
+                self.drafts[turn[event.cell]].audit = event.audit
+
+    def _keep_part(self, index: int) -> None:
+        """What is finished of a cell that is not: no result, but nothing measured is thrown away."""
+        done = len(self.drafts[index].samples)
+        if done:
+            self._keep(index, Outcome.INVALID, Cause(kind="interrupted", message=f"interrupted after {done} requests"))
+
+    def _keep(self, index: int, outcome: Outcome, cause: Cause | None) -> None:
+        """Judge and store what is known of a cell."""
+        cell, draft, loaded = self.load.cells[index], self.drafts[index], self.loaded
+        record = judge(
+            Record(
+                cell_id=cell.cell_id,
+                cell=cell,
+                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                outcome=outcome,
+                cause=cause,
+                prompt=draft.prompt,
+                sampling=draft.sampling,
+                config_overrides=self._overrides([index]) if loaded else {},
+                checkpoint=self.fetched.checkpoint if self.fetched else None,
+                loaded=loaded.loaded if loaded else None,
+                load_s=loaded.load_s if loaded else None,
+                load_memory=loaded.memory if loaded else None,
+                warmups=tuple(draft.warmups),
+                samples=tuple(draft.samples),
+                audit=draft.audit,
+                gpus=self.load.gpus,
+                share=Share(workers_beside=self.beside, cores=len(self.cores)) if self.beside else None,
+                machine=self.machine,
+                machine_before=self.before,
+                machine_after=machine.observe(self.load.gpus),
+                provenance=provenance(loaded.packages if loaded else {}),
+            )
+        )
+        self.kept[index] = self.context.store.write(record)
+        self.context.observer.stored(*self.kept[index])
+
+
+def _freed(gpus: tuple[int, ...], before_bytes: int | None) -> bool:
+    now_bytes = nvml.used_memory_bytes(gpus)
+    return before_bytes is None or now_bytes is None or now_bytes <= before_bytes + _FREED_BYTES
+
+
+def _wait_until(ready: Callable[[], bool]) -> None:
+    """Give a driver time to take back what a dead process had; the next record says what was taken before it began."""
+    give_up = time.monotonic() + _FREED_WITHIN_S
+    while not ready() and time.monotonic() < give_up:
+        time.sleep(0.1)
