@@ -20,6 +20,7 @@ KERNELS = {"gptq": ("auto", "marlin", "triton", "torch"), "awq": ("auto", "marli
 PACKAGES = {"gptq": ("gptqmodel", "optimum.gptq"), "awq": ("gptqmodel",)}
 HOPPER = (9, 0)
 OUT_OF_MEMORY_SIGNS = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+LONGEST_REASON = 300
 PLAIN_FORMATS = {torch.bfloat16: "BF16", torch.float16: "FP16", torch.float32: "FP32"}
 
 
@@ -174,4 +175,5 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:LONGEST_REASON]
