@@ -128,7 +128,8 @@ class FakeEngine:
         for index in range(count):
             step_s = token_s + self._script.token_growth_s * (len(prompt) + index) if index else prefill_s
             self.clock.time_s += -step_s if "backward_times" in actions and index == 1 else step_s
-            time.sleep(self._script.real_token_s)
+            if self._script.real_token_s:
+                time.sleep(self._script.real_token_s)
             on_token()
         return range(count)
 
