@@ -170,15 +170,15 @@ def _patiently(call: Callable[[], T]) -> T:
     for attempt in range(1, TRIES):
         try:
             return call()
-        except (errors.HfHubHTTPError, httpx2.TransportError, OSError) as error:
-            wait_s = _wait_s(error, attempt)
+        except (errors.RevisionResolutionError, httpx2.TransportError, OSError) as error:
+            wait_s = _wait_s(error.__cause__ if isinstance(error, errors.RevisionResolutionError) else error, attempt)
             if wait_s is None:
                 raise
             time.sleep(wait_s)
     return call()
 
 
-def _wait_s(error: Exception, attempt: int) -> float | None:
+def _wait_s(error: BaseException | None, attempt: int) -> float | None:
     """Seconds to wait before another try, None where it would not help."""
     if isinstance(error, errors.HfHubHTTPError):
         if error.response.status_code not in BUSY:
@@ -189,4 +189,4 @@ def _wait_s(error: Exception, attempt: int) -> float | None:
         return None
     if isinstance(error, OSError) and error.errno is not None:
         return None
-    return float(attempt)
+    return float(attempt) if error else None

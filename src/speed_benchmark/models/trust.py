@@ -1,5 +1,6 @@
 """What a checkpoint from elsewhere may not do: run code, reach out of its folder, or be larger than it should."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def check_folder(folder: Path) -> None:
         allowed += [folder.parent.parent.resolve() / "blobs", folder.parent.parent.parent.resolve() / "blobs"]
     sizes_bytes = {}
     for entry in folder.iterdir():
-        target = entry.resolve()
+        target = Path(os.path.realpath(entry))
         if entry.is_symlink() and not any(target.is_relative_to(root) for root in allowed):
             raise ValueError(f"its {entry.name[:60]} is a link out of the folder; name the folder that holds the file")
         if entry.is_file():
@@ -59,7 +60,14 @@ def check_code(folder: Path, config: Mapping[str, Any], *, trust_remote_code: bo
 
 
 def check_weights(config: Mapping[str, Any], weight_file_bytes: int) -> None:
-    """Raise ValueError where `config` describes far more weights than the files hold: an engine would make room."""
+    """Raise ValueError where `config` describes other weights than the files hold.
+
+    For far more weights than there are an engine would make room; `transformers_weights` names other files.
+    """
+    if config.get("transformers_weights") is not None:
+        raise ValueError(
+            "names its weight files in its config.json, which one engine would follow; give the usual names"
+        )
     per_layer = 2 * config["hidden_size"] * config["intermediate_size"]
     parameters = config["vocab_size"] * config["hidden_size"] + config["num_hidden_layers"] * per_layer
     least_bytes = parameters * _LEAST_BITS // 8
