@@ -18,6 +18,10 @@ from speed_benchmark.errors import UserError
 MAX_TOKENS = 10_000_000
 # How many tokens of the start and of the end of the output a quick measurement takes.
 QUICK_WINDOW_TOKENS = 32
+# In fewer repeats a trend can't be told from chance, so that a confidence interval would be a guess.
+INTERVAL_REPEATS = 6
+# What --precision may spend where nothing else is said.
+MAX_REPEATS, MAX_SECONDS = 30, 600.0
 
 
 @dataclass(frozen=True)

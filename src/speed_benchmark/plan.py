@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,18 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from speed_benchmark import engines, predict
-from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, for_engine
+from speed_benchmark.cell import (
+    INTERVAL_REPEATS,
+    MAX_REPEATS,
+    MAX_SECONDS,
+    QUICK_WINDOW_TOKENS,
+    Cell,
+    EngineSettings,
+    Model,
+    Protocol,
+    Workload,
+    for_engine,
+)
 from speed_benchmark.errors import UserError
 from speed_benchmark.measure import nvml
 from speed_benchmark.models import catalogue, rope, source
@@ -66,7 +78,7 @@ def _cell(point: Point) -> tuple[Cell, tuple[int, ...], bool]:
         model=build(Model, point),
         workload=build(Workload, point),
         settings=build(EngineSettings, settings | {"gpu_count": len(gpus)}),
-        protocol=build(Protocol, point),
+        protocol=_protocol(point),
     )
     if not movable or not gpus:
         return cell, gpus, False
@@ -75,6 +87,30 @@ def _cell(point: Point) -> tuple[Cell, tuple[int, ...], bool]:
         raise UserError("--gpus", "auto", f"the shape of {cell.model.model_id_or_path} is not known; name the GPUs")
     gpus = gpus[: predict.least_gpus(cell, config, gpus)]
     return replace(cell, settings=replace(cell.settings, gpu_count=len(gpus))), gpus, True
+
+
+def _protocol(point: Point) -> Protocol:
+    """How often to repeat: as often as an interval needs where one is asked for, and within a budget."""
+    precision = point.get("precision", "")
+    with suppress(ValueError):
+        if precision.endswith("%"):
+            point = point | {"precision": str(float(precision[:-1]) / 100)}
+    protocol, generate = build(Protocol, point), build(Workload, point).generate_length
+    if protocol.quick and generate < 4 * QUICK_WINDOW_TOKENS:
+        cure = f"is short enough to measure whole; --quick is for {4 * QUICK_WINDOW_TOKENS} tokens and more"
+        raise UserError("--generate_length", generate, cure)
+    if protocol.quick and "repeats" not in point:
+        protocol = replace(protocol, repeats=INTERVAL_REPEATS)
+    if protocol.precision is None:
+        for name in ("max_repeats", "max_seconds"):
+            if name in point:
+                raise UserError(f"--{name}", point[name], "is a budget of --precision; give that too")
+        return protocol
+    least = max(protocol.repeats, INTERVAL_REPEATS)
+    most = protocol.max_repeats or max(least, MAX_REPEATS)
+    if most < least:
+        raise UserError("--max_repeats", most, f"at least {least}, for the interval and for --repeats")
+    return replace(protocol, repeats=least, max_repeats=most, max_seconds=protocol.max_seconds or MAX_SECONDS)
 
 
 def build(group: type[Group], given: Mapping[str, Any]) -> Group:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
+from speed_benchmark.cell import INTERVAL_REPEATS
 from speed_benchmark.results.statistics import (
     CONFIDENCE,
     INTERVAL_PROCESSES,
-    INTERVAL_REPEATS,
     SEQUENTIAL_CONFIDENCE,
     Values,
     dependent,

@@ -4,11 +4,10 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell
+from speed_benchmark.cell import INTERVAL_REPEATS, QUICK_WINDOW_TOKENS, Cell
 from speed_benchmark.results.record import Finding, Outcome, Record, Sample, Severity, Verdict
 from speed_benchmark.results.statistics import (
     INTERVAL_PROCESSES,
-    INTERVAL_REPEATS,
     dependence,
     generation_tokens_per_s,
     half_width,

@@ -17,12 +17,11 @@ from typing import Literal
 
 from scipy.special import stdtrit
 
-from speed_benchmark.cell import canonical_json
+from speed_benchmark.cell import INTERVAL_REPEATS, canonical_json
 from speed_benchmark.results.record import Outcome, Record, Verdict
 from speed_benchmark.results.statistics import (
     CONFIDENCE,
     INTERVAL_PROCESSES,
-    INTERVAL_REPEATS,
     dependent,
     generation_tokens_per_s,
     total_tokens_per_s,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
-from speed_benchmark.cell import Cell
+from speed_benchmark.cell import INTERVAL_REPEATS, Cell
 from speed_benchmark.results.record import Interval, Memory, Quantity, Sample, Summary
 
 Values = NDArray[np.float64]
@@ -20,8 +20,6 @@ Measure = Callable[[Sample], float]
 
 # How many values a percentile needs: the least query counts of MLPerf LoadGen's early stopping.
 PERCENTILE_SAMPLES = {50: 1, 90: 64, 99: 662}
-# In fewer repeats a trend can't be told from chance, so an interval would be a guess.
-INTERVAL_REPEATS = 6
 # Fresh processes don't depend on each other; two would give an interval 13 standard errors to each side.
 INTERVAL_PROCESSES = 3
 # No interval where repeats that are independent would show such a trend or likeness more rarely than this.
