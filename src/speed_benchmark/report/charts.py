@@ -1,5 +1,7 @@
 """Charts of rows, as Vega-Lite: the page and the static images draw the same ones."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -27,7 +29,11 @@ def values(document: Document) -> Values:
     speed = SPEED_FIELDS[document.speed]
     beside = bool(document.published)
     own = [
-        _value(row, getattr(row, speed), WORDS[document.language]["own_here"] if beside else row.engine)
+        _value(
+            row,
+            getattr(row, speed),
+            WORDS[document.language]["own_here"] if beside else ENGINES.get(row.engine, row.engine),
+        )
         for row in document.rows
         if row.measured
     ]
@@ -58,7 +64,7 @@ def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[s
         title=words["quantization"],
         scale=alt.Scale(domain=formats, range=[colours.get(name, colours["other"]) for name in formats]),
     )
-    dash = alt.StrokeDash("style:N", title=words["source" if document.published else "engine"], sort=styles)
+    dash = alt.StrokeDash("style:N", sort=styles, legend=None)
     shape = alt.Shape(
         "style:N",
         title=words["source" if document.published else "engine"],
@@ -66,13 +72,12 @@ def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[s
             domain=styles, range=["circle", "diamond", "square", "triangle-up", "cross"][: len(styles)] or ["circle"]
         ),
     )
-    axis = alt.Axis(values=lengths, labelOverlap="greedy", grid=False)
+    axis = alt.Axis(values=lengths, format="d", labelOverlap="greedy", labelFlush=True, grid=False)
     across = alt.X("input_tokens:Q", title=words["axis_input"], axis=axis, scale=alt.Scale(type="sqrt", nice=False))
     base = alt.Chart(alt.NamedData("rows"))
     hover = {"content": "data"}
 
-    def lines(field: str, title: str, scale: alt.Scale) -> alt.LayerChart:
-        up = alt.Y(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
+    def lines(field: str, up: alt.Y) -> alt.LayerChart | alt.FacetChart:
         having = base.transform_filter(f"isValid(datum.{field})")
         line = having.mark_line(strokeWidth=1.75).encode(
             x=across, y=up, color=colour, strokeDash=dash, detail="series:N"
@@ -80,10 +85,17 @@ def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[s
         point = having.mark_point(size=46, filled=True, opacity=1, tooltip=hover).encode(
             x=across, y=up, color=colour, shape=shape
         )
-        return line + point
+        return alt.layer(line, point)
 
-    zero, log = alt.Scale(zero=True, nice=True), alt.Scale(type="log", nice=True)
-    speeds = lines("speed", words["axis_speed"], zero)
+    def linear(field: str, title: str) -> alt.Y:
+        return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickCount=5))
+
+    def logarithmic(fields: Sequence[str], title: str) -> alt.Y:
+        steps = _steps([point[field] for point in points for field in fields if field in point])
+        scale = alt.Scale(type="log", domain=[steps[0], steps[-1]], nice=False)
+        return alt.Y(f"{fields[0]}:Q", title=title, scale=scale, axis=alt.Axis(values=steps, format="~g"))
+
+    speeds = lines("speed", linear("speed", words["axis_speed"]))
     interval = (
         base.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=1.25)
@@ -106,30 +118,30 @@ def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[s
         axis=alt.Axis(labelAngle=0),
     )
     beside = alt.XOffset("row:N", sort=None)
+    high = logarithmic(["p10", "p90"], words["axis_milliseconds"])
     between = alt.layer(
         gaps.mark_rule(strokeWidth=1.25, tooltip=hover).encode(
-            x=column,
-            xOffset=beside,
-            y=alt.Y("p10:Q", title=words["axis_milliseconds"], scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
-            y2="p90:Q",
-            color=colour,
+            x=column, xOffset=beside, y=high, y2="p90:Q", color=colour
         ),
-        gaps.mark_rule(strokeWidth=6, tooltip=hover).encode(
+        gaps.mark_rule(strokeWidth=5, tooltip=hover).encode(
             x=column, xOffset=beside, y="p25:Q", y2="p75:Q", color=colour
         ),
-        gaps.mark_tick(thickness=1.5, width=6, color="white", orient="horizontal", tooltip=hover).encode(
-            x=column, xOffset=beside, y="p50:Q"
+        gaps.mark_tick(thickness=2, width=11, orient="horizontal", opacity=1, tooltip=hover).encode(
+            x=column, xOffset=beside, y="p50:Q", color=colour
         ),
     )
     drawn = {
-        "speed": (speeds + interval, "speed"),
-        "memory": (lines("memory_gib", words["axis_memory"], zero), "memory_gib"),
-        "first_token": (lines("first_token_ms", words["axis_milliseconds"], log), "first_token_ms"),
+        "speed": (alt.layer(speeds, interval), "speed"),
+        "memory": (lines("memory_gib", linear("memory_gib", words["axis_memory"])), "memory_gib"),
+        "first_token": (
+            lines("first_token_ms", logarithmic(["first_token_ms"], words["axis_milliseconds"])),
+            "first_token_ms",
+        ),
         "repeats": (spread, "deviations"),
         "gaps": (between, "p50"),
     }
     return {
-        name: chart.to_dict(validate=True)
+        name: {**chart.to_dict(), "usermeta": {"field": field}}
         for name, (chart, field) in drawn.items()
         if any(field in point for point in points)
     }
@@ -169,6 +181,17 @@ def _value(row: Row, speed: float, style: str) -> dict[str, Any]:
         "deviations": [(value / mean - 1) * 100 for value in speeds] if len(speeds) > 1 else None,
         **{name: seconds * 1000 for name, seconds in percentiles.items()},
     }
+
+
+def _steps(values: Sequence[float]) -> list[float]:
+    """Steps of 1, 2 and 5 from just below the least of `values` to just above the greatest."""
+    if not values:
+        return [1, 10]
+    low, high = math.floor(math.log10(min(values))), math.floor(math.log10(max(values)))
+    steps = [float(f"{step}e{power}") for power in range(low, high + 2) for step in (1, 2, 5)]
+    below = max(index for index, step in enumerate(steps) if step <= min(values))
+    above = min(index for index, step in enumerate(steps) if step >= max(values))
+    return steps[below : max(above, below + 1) + 1]
 
 
 def _format_order(name: str) -> tuple[int, str]:

@@ -125,6 +125,7 @@ def comparison(
         numeric=tuple(names[index] in ("input", "before", "after", "ratio", "interval") for index in kept),
         lines=tuple(Line(tuple(line.cells[index] for index in kept), line.record_id) for line in lines),
         notes=tuple(notes),
+        linked=kept.index(names.index("verdict")),
     )
     shown = flat.rows(("", record) for cell in compared.cells for record in (*cell.before, *cell.after))
     intro = (words["ratio_is"], words[speed])
@@ -177,6 +178,7 @@ def reference(rows: Sequence[Row], language: Language) -> Document:
                     for index, row in enumerate(members)
                 ),
                 spanned=2,
+                linked=kept.index("own"),
                 bars=tuple(bars),
             )
         )

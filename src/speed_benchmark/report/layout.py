@@ -41,7 +41,7 @@ class Table:
     """A table ready to be written in any markup. The first `spanned` columns repeat from row to row.
 
     `numeric` says which columns are set right. `conditions` is what all rows share; `notes` stand below.
-    `bars` are what a terminal draws under it: a label, a value and its text.
+    The column `linked` leads to the record. `bars` are what a terminal draws under it: a label, a value and its text.
     """
 
     title: str
@@ -51,6 +51,7 @@ class Table:
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()
     spanned: int = 0
+    linked: int = 0
     bars: tuple[tuple[str, float, str], ...] = ()
 
 
@@ -102,6 +103,7 @@ def _table(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> T
         ),
         notes=tuple(notes),
         spanned=2,
+        linked=kept.index("speed"),
         bars=tuple(
             (f"{row.input_tokens} {row.quantization}", value, f"{value:.2f}")
             for row in shown

@@ -1,0 +1,106 @@
+"""The page: one HTML file that asks nothing of the network, and in which nothing of a record can run.
+
+Jinja escapes every text; data for the script are JSON with `<`, `>`, `&` and `'` escaped; the content security policy
+lets run only the two scripts whose hashes it names, and no other request leaves.
+"""
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from speed_benchmark.errors import UserError
+from speed_benchmark.report.documents import Document
+from speed_benchmark.report.rows import FORMATS, GIB, natural
+from speed_benchmark.report.words import WORDS
+
+# A page with more small charts than this is neither quick nor read; the filter shows the others.
+MODELS_SHOWN = 12
+# The dashes and symbols that Vega-Lite gives to the first, second, … engine, for the legend.
+_DASHES = ("none", "4 2", "2 1", "1 1", "1 2 4 2")
+_MARKS = (
+    "M17 6m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0",
+    "M17 2l4 4l-4 4l-4-4z",
+    "M14 3h6v6h-6z",
+    "M17 2l4 7h-8z",
+    "M14 5h6v2h-6z",
+)
+
+
+def html(document: Document) -> str:
+    """`document` as a page; raises UserError where the chart library is not installed."""
+    try:
+        from speed_benchmark.report import charts
+    except ImportError:
+        raise missing("--format", "html") from None
+    words = WORDS[document.language]
+    points = charts.values(document)
+    specs = charts.specs(
+        document, points, {**{name: f"var(--{name.lower()})" for name in FORMATS}, "other": "var(--other)"}
+    )
+    present = {row.quantization for row in document.rows if row.measured}
+    formats = sorted(present, key=lambda name: (FORMATS.index(name) if name in FORMATS else len(FORMATS), name))
+    styles = list(dict.fromkeys(point["style"] for point in points))
+    page: str = _template().render(
+        language=document.language,
+        title=document.title,
+        intro=document.intro,
+        words=words,
+        css=_resource("page.css"),
+        scripts=(_vega(), _resource("page.js")),
+        filters=[
+            (
+                name,
+                words[name if name != "quantization" else "format"],
+                sorted({getattr(row, name) for row in document.rows}, key=natural),
+            )
+            for name in ("model", "engine", "quantization")
+        ],
+        sections=list(specs),
+        formats=[(name, f"var(--{name.lower()})" if name in FORMATS else "var(--other)") for name in formats],
+        styles=list(zip(styles, _DASHES, _MARKS, strict=False)),
+        tables=document.tables,
+        setup={"words": words, "specs": specs, "sections": list(specs), "limit": MODELS_SHOWN, "gib": GIB},
+        rows=[_compact(row.model_dump(mode="json")) for row in document.rows],
+        points=points,
+    )
+    return page
+
+
+def missing(option: str, value: object) -> UserError:
+    """The error for a chart asked for where the libraries for charts are not installed."""
+    return UserError(option, value, "needs Vega-Altair; install the extra: pip install 'speed-benchmark[report]'")
+
+
+@cache
+def _template() -> Any:  # noqa: ANN401 - jinja2.Template, whose stubs make render Any as well
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["trusted"] = Markup  # only ever given this package's own files
+    environment.filters["source_hash"] = _source_hash
+    return environment.from_string(_resource("page.html.jinja"))
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, as vl-convert brings them along."""
+    try:
+        import vl_convert
+    except ImportError:
+        raise missing("--format", "html") from None
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+
+
+def _source_hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _resource(name: str) -> str:
+    return (files("speed_benchmark.report") / name).read_text(encoding="utf-8")
+
+
+def _compact(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value not in (None, "", [])}

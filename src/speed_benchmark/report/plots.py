@@ -1,0 +1,53 @@
+"""The charts as static images, drawn without a browser."""
+
+import os
+from pathlib import Path
+
+from speed_benchmark.errors import UserError
+from speed_benchmark.report.documents import Document
+from speed_benchmark.report.page import missing
+from speed_benchmark.report.words import WORDS
+
+PIXELS_PER_POINT = 2
+
+
+def draw(document: Document, folder: Path) -> None:
+    """Write every chart of `document` to `folder`, as NAME.svg and NAME.png; one panel a model.
+
+    Raises UserError where the chart library is not installed or the folder can't be written.
+    """
+    try:
+        import vl_convert
+
+        from speed_benchmark.report import charts
+    except ImportError:
+        raise missing("--plots", folder) from None
+    words = WORDS[document.language]
+    points = charts.values(document)
+    for name, spec in charts.specs(document, points, {**charts.COLOURS, "other": charts.OTHER_COLOUR}).items():
+        field = spec["usermeta"]["field"]
+        whole = {
+            "$schema": spec.pop("$schema"),
+            "title": words[f"chart_{name}"],
+            "datasets": {"rows": [point for point in points if field in point]},
+            "data": {"name": "rows"},
+            "facet": {"field": "model", "type": "nominal", "title": None},
+            "columns": 2,
+            "spec": _panel(spec, len({point.get("row") for point in points}) if name == "repeats" else 0),
+            "resolve": {"scale": {"y": "independent"}},
+            "config": {"view": {"stroke": None}, "axis": {"gridColor": "#dfe3e9"}, "background": "white"},
+        }
+        svg = vl_convert.vegalite_to_svg(whole)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+            (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=PIXELS_PER_POINT))
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UserError("--plots", folder, f"can't be written ({reason}); name another folder") from None
+
+
+def _panel(spec: dict[str, object], strips: int) -> dict[str, object]:
+    """One model's chart, without the data, which all panels share."""
+    kept = {name: value for name, value in spec.items() if name not in ("usermeta", "config", "datasets", "data")}
+    return kept | {"width": 360, "height": 22 * strips or 220}
