@@ -33,7 +33,7 @@ def measure(engine: str | None, suite: str | None = None, **given: Any) -> int: 
     from speed_benchmark.plan import build, plan
     from speed_benchmark.report.progress import Display, Silence
     from speed_benchmark.report.tables import print_table
-    from speed_benchmark.results.record import Outcome
+    from speed_benchmark.results.record import Outcome, Verdict
     from speed_benchmark.results.store import Store, StoreError, serialize
     from speed_benchmark.run import run
     from speed_benchmark.suite import combine, find
@@ -57,7 +57,8 @@ def measure(engine: str | None, suite: str | None = None, **given: Any) -> int: 
     if interrupt.soon:
         typer.echo("interrupted; the same command goes on with what is missing", err=True)
         return 130
-    return 0 if all(record.outcome is Outcome.OK for record, _ in stored) else 1
+    refused = (Verdict.INVALID, Verdict.DOUBTFUL) if policy.fail_on == "doubtful" else (Verdict.INVALID,)
+    return 0 if all(record.outcome is Outcome.OK and record.verdict not in refused for record, _ in stored) else 1
 
 
 def foresee(engine: str | None, suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
@@ -89,6 +90,19 @@ def synthesize(
             folder = synthetic.synthesize(config, generation_config, out, on_progress=show)
     typer.echo(folder)
     return 0
+
+
+def verify(paths: Annotated[list[Path], typer.Argument(help="records, or folders of them")]) -> int:
+    """Recompute statistics, findings and hashes of stored records; name those that differ, and end in 1 then."""
+    from speed_benchmark.results.verify import verify
+
+    found = list(verify(paths))
+    for path, wrong in found:
+        if wrong:
+            typer.echo(f"{path}: {wrong}")
+    bad = sum(bool(wrong) for _, wrong in found)
+    typer.echo(f"{len(found)} records, {bad} of them damaged or different")
+    return 1 if bad else 0
 
 
 Folders = Annotated[list[Path], typer.Argument(help="folders of records")]
@@ -263,5 +277,5 @@ app.command("plan", help="What run would do: cells, loads, memory, GPUs, time; n
     _command(foresee, None)
 )
 app.command("synthesize")(synthesize)
-for _verb in (report, compare, gate, reference):
+for _verb in (verify, report, compare, gate, reference):
     app.command()(_verb)
