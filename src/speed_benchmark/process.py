@@ -21,10 +21,23 @@ from speed_benchmark.results.record import Cause, Outcome
 # What a worker may see of the environment: what locates programs, libraries, caches and devices, and no secrets.
 _PASSED = {
     *("CC", "CXX", "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
-    "VIRTUAL_ENV",
+    *("MAX_JOBS", "VIRTUAL_ENV"),
 }
 _PASSED_PREFIXES = (
-    *("CUDA", "GOMP_", "KMP_", "LC_", "MKL_", "NCCL_", "NUMEXPR_", "NVIDIA_", "NVSHMEM_", "OMP_", "OPENBLAS_"),
+    *(
+        "CUDA",
+        "GOMP_",
+        "GPTQMODEL_",
+        "KMP_",
+        "LC_",
+        "MKL_",
+        "NCCL_",
+        "NUMEXPR_",
+        "NVIDIA_",
+        "NVSHMEM_",
+        "OMP_",
+        "OPENBLAS_",
+    ),
     *("PYTHON", "PYTORCH_", "TORCH", "TRITON_", "VLLM_", "XDG_"),
 )
 _LOG_LINES = 50
@@ -96,6 +109,10 @@ class Worker:
             yield event
             if isinstance(event, events.Closed):
                 return
+
+    def nonsense(self, event: object) -> WorkerEndedError:
+        """The error to raise for an event that can't be: its turn is over, or has not come."""
+        return self._ended(Outcome.CRASHED, f"out of turn on the pipe: {event!r:.80}", killed=True)
 
     def end(self) -> None:
         """End the whole process group and all that left it, in whatever state; safe to call twice."""

@@ -46,7 +46,8 @@ def run(
             sweep.one_by_one(left)
     except KeyboardInterrupt:
         pass  # what is finished is stored; the interrupt says the rest
-    return [*found, *sweep.stored]
+    order = {cell.cell_id: number for number, cell in enumerate(cell for load in loads for cell in load.cells)}
+    return sorted([*found, *sweep.stored], key=lambda stored: order[stored[0].cell_id])
 
 
 class _Sweep:

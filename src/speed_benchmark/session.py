@@ -153,6 +153,8 @@ class Session:
                     return False
                 if event is None:
                     continue
+                if (cell := getattr(event, "cell", None)) is not None and turn[cell : cell + 1] != left[:1]:
+                    raise worker.nonsense(event)
                 self.context.observer.happened(self.load.cells[left[0] if left else turn[-1]], event)
                 stage = event.name if isinstance(event, events.Stage) else stage
                 if isinstance(event, events.CellDone):

@@ -229,8 +229,9 @@ def main() -> int:
         return _fail(pipe, Outcome.OOM, error)
     except UnsupportedError as error:
         return _fail(pipe, Outcome.UNSUPPORTED, error)
-    except Exception as error:  # noqa: BLE001 - said to the parent, whatever it is
-        return _fail(pipe, Outcome.CRASHED, error)
+    except BaseException as error:  # noqa: BLE001 - said to the parent, whatever it is
+        out_of_memory = type(error).__name__ == "OutOfMemoryError"  # torch's own, not imported here
+        return _fail(pipe, Outcome.OOM if out_of_memory else Outcome.CRASHED, error)
     return 0
 
 

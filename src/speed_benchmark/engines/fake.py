@@ -5,38 +5,23 @@ first token and `token_s` to each one after it, and nothing goes wrong.
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
-from speed_benchmark.engines.protocol import Load, Loaded, OutOfMemoryError, Request, UnsupportedError
+from speed_benchmark.engines.faults import Fault, do
+from speed_benchmark.engines.protocol import Load, Loaded, OutOfMemoryError, Request
 from speed_benchmark.results.record import Frozen
-
-Action = Literal[
-    "sigkill", "sigsegv", "exit_3", "exit_0", "hang", "hang_grandchild", "oom", "unsupported", "error",
-    "fewer_tokens", "more_tokens", "no_tokens", "early_end", "backward_times", "cached_prompt", "garbage", "twice",
-]  # fmt: skip
-
-
-class Fault(Frozen):
-    """`action` happens in the call named by `at`; for generate in the `request`-th one, counted from 0."""
-
-    at: Literal["load", "prepare", "generate", "close"]
-    action: Action
-    request: int = 0
 
 
 class Script(Frozen):
     """How the fake engine behaves. `requests` overrides prefill_s and token_s of single requests, by their index.
 
     `repeated_prefill_s` replaces prefill_s for a prompt that was sent before: a cache that keeps quiet about itself.
+    Requests of more than `room_tokens` in all run out of memory. `real_token_s` is slept, in real time, per token.
     `token_growth_s` is added to token_s for every position before a token, as attention does.
     """
 
@@ -49,6 +34,7 @@ class Script(Frozen):
     repeated_prefill_s: float | None = None
     finite_logits: bool | None = None
     real_token_s: float = 0.0
+    room_tokens: int | None = None
     quantization: str = "BF16"
     prefix_caching: bool = False
     faults: tuple[Fault, ...] = ()
@@ -109,6 +95,9 @@ class FakeEngine:
     def prepare(self, request: Request) -> None:
         """Keep the request."""
         self._fault("prepare")
+        asked = len(request.prompt_token_ids) + request.generate_length
+        if self._script.room_tokens is not None and asked > self._script.room_tokens:
+            raise OutOfMemoryError(f"{asked} tokens, and the fake device has room for {self._script.room_tokens}")
         self._request = request
 
     def generate(self, on_token: Callable[[], None]) -> Sequence[int]:
@@ -145,28 +134,5 @@ class FakeEngine:
             if fault.at == at and (at != "generate" or fault.request == self._requests - 1)
         }
         for action in due:
-            _do(action)
+            do(action)
         return set(due)
-
-
-def _do(action: Action) -> None:
-    match action:
-        case "sigkill" | "sigsegv":
-            os.kill(os.getpid(), signal.SIGKILL if action == "sigkill" else signal.SIGSEGV)
-        case "exit_3" | "exit_0":
-            os._exit(3 if action == "exit_3" else 0)
-        case "hang":
-            time.sleep(3600)
-        case "hang_grandchild":
-            subprocess.run([sys.executable, "-c", "import time; time.sleep(3600)"], check=False)
-        case "oom":
-            raise OutOfMemoryError("the fake device is full")
-        case "unsupported":
-            raise UnsupportedError("the fake engine does not support this")
-        case "error":
-            raise RuntimeError("the fake engine failed")
-        case "garbage" | "twice":
-            # the worker's private pipe is its first argument; a library gone wrong could write to it
-            os.write(int(sys.argv[1]), b"garbage\n" if action == "garbage" else b'{"type":"cell_done","cell":0}\n')
-        case _:
-            pass
