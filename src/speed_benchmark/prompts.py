@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from speed_benchmark.engines.protocol import UnsupportedError
+
 # The report's own words; a chat about spring, as long-winded as possible. Up to CHAT_TOKENS there is no room
 # for them and one character is repeated instead.
 _SYSTEM = (
@@ -23,13 +25,16 @@ def make_prompt(checkpoint_dir: Path, length: int, vocab_size: int, seed: int) -
 
     With the model's tokenizer.json: `repeated` (one character) for short prompts and `chat` (the report's chat,
     padded) for long ones. `random` (seeded, without special tokens as far as they are the last ids) where
-    there is no tokenizer or its tokens do not add up to the length.
+    there is no tokenizer or its tokens do not add up to the length. Raises UnsupportedError for a broken one.
     """
     tokenizer_file = checkpoint_dir / "tokenizer.json"
     if tokenizer_file.is_file():
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        try:
+            tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        except Exception as error:  # the library raises nothing narrower
+            raise UnsupportedError(f"tokenizer.json can't be read ({error}); get the file again") from error
 
         def encode(text: str) -> list[int]:
             return list(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import FETCH, MODEL, Client
-from servers import Fault, Hub
-from test_fetch import HUBS, Flags, damage, expected_digest
+
+from hubs.client import FETCH, MODEL, Client
+from hubs.servers import Fault, Hub
+from hubs.test_fetch import HUBS, Flags, damage, expected_digest
 
 SHARD = "model-00002-of-00004.safetensors"
 CHUNK_BYTES = 1 << 16
@@ -104,14 +104,7 @@ def test_a_file_that_is_damaged_on_disk_is_found_and_fetched_again(client: Clien
 def test_a_killed_download_leaves_nothing_that_is_taken_for_whole(client: Client, hub: Hub, hub_of: Flags) -> None:
     hub.faults = [Fault(get(hub, hub_of, SHARD), "stall", at=5000)]
     asked = json.dumps({"model_id_or_path": MODEL, **hub_of})
-    environment: dict[str, Any] = {
-        **client.environment,
-        "HOME": str(client.home),
-        "HF_HOME": str(client.home / "hf"),
-        "XDG_CACHE_HOME": str(client.home / "cache"),
-        "MODELSCOPE_CACHE": str(client.home / "modelscope"),
-    }
-    download = subprocess.Popen([sys.executable, "-c", FETCH, asked], env=environment, stdout=subprocess.DEVNULL)
+    download = subprocess.Popen([sys.executable, "-c", FETCH, asked], env=client.variables(), stdout=subprocess.DEVNULL)
     waited = time.monotonic() + 60
     while hub.faults[0].times and time.monotonic() < waited:
         time.sleep(0.05)

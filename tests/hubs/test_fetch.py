@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MODEL, NOT_NEEDED, Client
-from servers import Hub, Repo, serve
+
+from hubs.client import MODEL, NOT_NEEDED, Client
+from hubs.servers import Hub, Repo, serve
 
 HUBS = pytest.mark.parametrize("hub_of", [{}, {"use_modelscope": True}], ids=["huggingface", "modelscope"])
 Flags = dict[str, Any]
@@ -194,10 +195,9 @@ def test_code_of_another_repository_is_never_run(client: Client, hub: Hub, hub_o
     assert "code of another repository" in refused["error"]
 
 
-def with_code(hub: Hub, reference: str) -> str:
+def with_code(hub: Hub, reference: str, code: bytes = b"open('ran', 'w')\n") -> str:
     repo = hub.repos[MODEL]
     files = repo.commits[commit_of(hub, "main")]
     auto_map = b'{"auto_map": {"AutoModelForCausalLM": "%s"}, ' % reference.encode()
-    code = b"open('ran', 'w')\n"
     config = files["config.json"].replace(b"{", auto_map, 1)
     return repo.add({**files, "config.json": config, "modeling_own.py": code}, "main", "master")

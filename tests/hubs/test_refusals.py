@@ -1,9 +1,10 @@
 """What a user reads when a hub does not give the model: one line, with what to do."""
 
 import pytest
-from conftest import MODEL, Client
-from servers import Fault, Hub
-from test_fetch import HUBS, Flags
+
+from hubs.client import MODEL, Client
+from hubs.servers import Fault, Hub
+from hubs.test_fetch import HUBS, Flags
 
 
 def said(answer: Flags) -> str:
@@ -87,6 +88,6 @@ def test_what_is_no_id_is_not_asked_for(client: Client, hub: Hub, hub_of: Flags,
 @pytest.mark.parametrize("missing", ["huggingface_hub", "modelscope_hub"])
 def test_a_client_that_is_not_installed(client: Client, missing: str) -> None:
     (client.home / f"{missing}.py").write_text("raise ModuleNotFoundError('gone', name=__name__)")
-    flags = {"use_modelscope": True} if missing == "modelscope_hub" else {}
+    flags: Flags = {"use_modelscope": True} if missing == "modelscope_hub" else {}
     error = said(client.fetch(environment={"PYTHONPATH": str(client.home)}, **flags))
     assert f"{missing} is not installed" in error

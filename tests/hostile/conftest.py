@@ -1,0 +1,25 @@
+"""A machine with one model on it."""
+
+from pathlib import Path
+
+import pytest
+
+from hostile.box import CONFIG, Box
+from speed_benchmark.models import synthetic
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Box(home, synthetic.synthesize(CONFIG, {"do_sample": False}, tmp_path / "model"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many kinds of harm were tried, and how many did none."""
+    held, tried = (
+        sum("hostile/" in report.nodeid for kind in kinds for report in terminalreporter.stats.get(kind, []))
+        for kinds in (("passed",), ("passed", "failed", "error"))
+    )
+    if tried:
+        terminalreporter.write_line(f"hostile: {tried} tried / {held} held")
