@@ -292,3 +292,13 @@ def test_close_gives_the_model_back(checkpoint: Checkpoints) -> None:
     model = weakref.ref(engine._model)
     engine.close()
     assert model() is None
+
+
+def test_logits_that_are_not_finite_are_seen(
+    engine: TransformersEngine, checkpoint: Checkpoints, tmp_path: Path
+) -> None:
+    assert engine.load(load(checkpoint("BF16"))).finite_logits is True
+    model = AutoModelForCausalLM.from_pretrained(checkpoint("BF16"), dtype="auto")
+    model.model.norm.weight.data[0] = float("inf")
+    model.save_pretrained(tmp_path / "overflowing")
+    assert engine.load(load(tmp_path / "overflowing")).finite_logits is False

@@ -66,6 +66,7 @@ def read_back(model: "PreTrainedModel", execution: str, reasons: tuple[str, ...]
             config.num_hidden_layers * 2 * config.num_key_value_heads * head_dim * model.dtype.itemsize
         ),
         reasons=reasons,
+        finite_logits=_finite_logits(model),
     )
 
 
@@ -155,6 +156,13 @@ def _weight_format(layer: torch.nn.Module) -> str:
     method = layer.SUPPORTS_METHODS[0].value.upper()
     bits = round(8 * layer.qweight.nbytes / (layer.in_features * layer.out_features))
     return "AWQ" if (method, bits) == ("AWQ", 4) else f"{method}-Int{bits}"
+
+
+def _finite_logits(model: "PreTrainedModel") -> bool:
+    """Whether all logits of a prompt of eight tokens are finite."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.arange(8, device=model.device)[None]).logits
+    return bool(torch.isfinite(logits).all())
 
 
 def _rope(model: "PreTrainedModel") -> str:
