@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from speed_benchmark.cell import Cell
-from speed_benchmark.results.record import Audit, Cause, Frozen, Loaded, Memory, Outcome, Sample, Sampling
+from speed_benchmark.results.record import Audit, Cause, Frozen, Loaded, Memory, Outcome, Profile, Sample, Sampling
 
 
 class Job(Frozen):
     """One model load and the cells to measure with it, in order.
 
-    `cores` are the processor cores to stay on, none for all of them.
+    `cores` are the processor cores to stay on, none for all of them. `profile` are the indices of the cells that
+    get a pass under the profiler.
     """
 
     engine: str
@@ -20,13 +21,14 @@ class Job(Frozen):
     cells: tuple[Cell, ...]
     gpus: tuple[int, ...]
     cores: tuple[int, ...] = ()
+    profile: tuple[int, ...] = ()
 
 
 class Stage(Frozen):
     """The worker begins something; `index` counts from 1, `count` is how many there are at most."""
 
     type: Literal["stage"] = "stage"
-    name: Literal["import", "load", "prepare", "warmup", "repeat", "audit", "close"]
+    name: Literal["import", "load", "prepare", "warmup", "repeat", "audit", "profile", "close"]
     cell: int | None = None
     index: int = 1
     count: int = 1
@@ -75,6 +77,14 @@ class Audited(Frozen):
     audit: Audit
 
 
+class Profiled(Frozen):
+    """The pass of a cell under the profiler has ended."""
+
+    type: Literal["profiled"] = "profiled"
+    cell: int
+    profile: Profile
+
+
 class CellDone(Frozen):
     """All requests of a cell have ended."""
 
@@ -96,5 +106,5 @@ class Closed(Frozen):
     type: Literal["closed"] = "closed"
 
 
-Event = Stage | Progress | LoadDone | Prompted | Sampled | Audited | CellDone | Failed | Closed
+Event = Stage | Progress | LoadDone | Prompted | Sampled | Audited | Profiled | CellDone | Failed | Closed
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

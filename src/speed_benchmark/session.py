@@ -7,20 +7,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from speed_benchmark import events
+from speed_benchmark import engines, events
 from speed_benchmark.cell import Cell
 from speed_benchmark.errors import UserError
 from speed_benchmark.interrupt import Interrupt
 from speed_benchmark.limits import Limits
-from speed_benchmark.measure import machine, nvml
+from speed_benchmark.measure import idle, machine, nvml, rates
+from speed_benchmark.measure.readings import Sampler
+from speed_benchmark.measure.work import work
 from speed_benchmark.models import rope
 from speed_benchmark.models.hubs import FetchError
 from speed_benchmark.models.source import Fetched, fetch
 from speed_benchmark.plan import Load
-from speed_benchmark.process import Worker, WorkerEndedError
+from speed_benchmark.process import Worker, WorkerEndedError, worker_environment
 from speed_benchmark.provenance import provenance
 from speed_benchmark.results.checks import judge
-from speed_benchmark.results.record import Audit, Cause, Outcome, Record, Sample, Sampling, Share
+from speed_benchmark.results.record import Audit, Cause, Outcome, Profile, Rates, Record, Sample, Sampling, Share
 from speed_benchmark.results.store import Store
 
 Stored = tuple[Record, Path]
@@ -69,6 +71,7 @@ class _Draft:
     warmups: list[Sample] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     audit: Audit | None = None
+    profile: Profile | None = None
 
 
 class Session:
@@ -86,6 +89,8 @@ class Session:
         self.drafts = [_Draft() for _ in load.cells]
         self.kept: dict[int, Stored] = {}
         self.beside = 0
+        self.busy: tuple[str, ...] = ()
+        self.rates: Rates | None = None
 
     @property
     def left(self) -> tuple[Cell, ...]:
@@ -133,6 +138,10 @@ class Session:
     def _work(self, turn: list[int], process: int) -> bool:
         """One worker for the cells at the indices in `turn`; returns whether it did them all."""
         assert self.fetched is not None  # noqa: S101 - asked once the weights are there
+        if not self._quiet(turn):
+            return False
+        limits, gpus = self.context.limits, self.load.gpus
+        last = [index for index in turn if self.load.cells[index].protocol.processes == process + 1]
         job = events.Job(
             engine=self.load.cells[0].settings.engine,
             checkpoint_dir=str(self.fetched.folder),
@@ -140,16 +149,21 @@ class Session:
             cells=tuple(self.load.cells[index] for index in turn),
             gpus=self.load.gpus,
             cores=self.cores,
+            profile=tuple(map(turn.index, last)) if gpus and not limits.no_profile else (),
         )
-        used_bytes = nvml.used_memory_bytes(self.load.gpus)
+        used_bytes = nvml.used_memory_bytes(gpus)
         left, stage = list(turn), ""  # the cells of this turn that are not done, and where the worker is
         self.loaded = None
-        worker = Worker(job, self.context.limits)
+        sampler = Sampler(gpus, worker_environment(gpus))
+        worker = Worker(job, limits)
         try:
             for event in worker.events():
                 interrupt = self.context.interrupt
                 if interrupt.now or (interrupt.soon and (stage != "repeat" or isinstance(event, events.Stage))):
-                    self._keep_part(left[0]) if left else None
+                    if stage == "profile":
+                        self._keep(left[0], Outcome.OK, None)
+                    elif left:
+                        self._keep_part(left[0])
                     return False
                 if event is None:
                     continue
@@ -163,18 +177,43 @@ class Session:
                         self._keep(left[0], Outcome.OK, None)
                     del left[0]
                 else:
-                    self._take(event, turn, process)
+                    self._take(event, turn, process, sampler)
         except WorkerEndedError as ended:
+            if stage == "profile":  # all that counts was measured before
+                self.drafts[left[0]].profile = Profile(error=ended.cause.message)
+                self._keep(left.pop(0), Outcome.OK, None)
+                return not left
             # a load that failed fails all its cells, a request that failed its own
             for index in left[:1] if self.loaded else list(left):
                 self._keep(index, ended.outcome, ended.cause)
             return not left  # all was done already if it ended in closing
         finally:
             worker.end()
-            _wait_until(lambda: _freed(self.load.gpus, used_bytes))
+            sampler.end()
+            _wait_until(lambda: _freed(gpus, used_bytes))
         return True
 
-    def _take(self, event: events.Event, turn: list[int], process: int) -> None:
+    def _quiet(self, turn: list[int]) -> bool:
+        """Whether the cells in `turn` may start: nobody else uses the GPUs, or that is allowed.
+
+        Then also measure what the device can do at best, where nobody did on this machine.
+        """
+        limits, gpus, interrupt = self.context.limits, self.load.gpus, self.context.interrupt
+        with interrupt.abrupt():
+            busy = idle.wait(gpus, limits.wait_idle, lambda: interrupt.soon) if gpus else ()
+            self.busy = self.busy or busy
+            if interrupt.soon:
+                return False
+            if busy and not limits.allow_busy:
+                cure = "--wait_idle SECONDS waits for others to end, --allow_busy measures beside them"
+                for index in turn:
+                    self._keep(index, Outcome.REFUSED, Cause(message=f"{'; '.join(busy)}; {cure}", stage="idle"))
+                return False
+            if self.rates is None and engines.find(self.load.cells[0].settings.engine).requires:
+                self.rates = rates.measured(gpus, worker_environment(gpus), keep=not busy)
+        return True
+
+    def _take(self, event: events.Event, turn: list[int], process: int, sampler: Sampler) -> None:
         match event:
             case events.LoadDone():
                 self.loaded = event
@@ -183,10 +222,13 @@ class Session:
                 draft.prompt, draft.sampling = event.kind, event.sampling
             case events.Sampled():
                 draft = self.drafts[turn[event.cell]]
-                sample = event.sample.model_copy(update={"process": process})
+                readings = None if event.warmup else sampler.readings(event.sample)
+                sample = event.sample.model_copy(update={"process": process, "readings": readings})
                 (draft.warmups if event.warmup else draft.samples).append(sample)
             case events.Audited():
                 self.drafts[turn[event.cell]].audit = event.audit
+            case events.Profiled():
+                self.drafts[turn[event.cell]].profile = event.profile
 
     def _keep_part(self, index: int) -> None:
         """What is finished of a cell that is not: no result, but nothing measured is thrown away."""
@@ -214,6 +256,10 @@ class Session:
                 warmups=tuple(draft.warmups),
                 samples=tuple(draft.samples),
                 audit=draft.audit,
+                busy=self.busy,
+                work=work(self.fetched.config, cell.settings, loaded.loaded) if self.fetched and loaded else None,
+                rates=self.rates if loaded else None,
+                profile=draft.profile,
                 gpus=self.load.gpus,
                 share=Share(workers_beside=self.beside, cores=len(self.cores)) if self.beside else None,
                 machine=self.machine,

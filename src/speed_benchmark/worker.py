@@ -16,6 +16,7 @@ from speed_benchmark import engines, events, leftovers
 from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell
 from speed_benchmark.engines.protocol import Engine, Load, OutOfMemoryError, Request, Sampling, UnsupportedError
 from speed_benchmark.measure.memory import MemoryReader
+from speed_benchmark.measure.profile import device_busy
 from speed_benchmark.measure.request import measure
 from speed_benchmark.prompts import make_prompt, random_prompt
 from speed_benchmark.results.record import Audit, Cause, Outcome, Sample
@@ -153,6 +154,11 @@ def _measure_cell(engine: Engine, job: events.Job, index: int, cell: Cell, memor
             times_s.append((time_to_first_token_s(repeated), time_to_first_token_s(distinct)))
         repeated_s, distinct_s = zip(*times_s[1:], strict=True)
         pipe.send(events.Audited(cell=index, audit=Audit(repeated_s=repeated_s, distinct_s=distinct_s)))
+    if index in job.profile:
+        pipe.send(events.Stage(name="profile", cell=index))
+        profile = device_busy(engine, whole)
+        if profile:
+            pipe.send(events.Profiled(cell=index, profile=profile))
     pipe.send(events.CellDone(cell=index))
 
 

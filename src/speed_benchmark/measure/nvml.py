@@ -1,12 +1,42 @@
-"""NVIDIA's management library, where it is there; every reading is None or empty where it is not."""
+"""NVIDIA's management library, where it is there; every reading is None or empty where it is not.
+
+Importing it costs nothing else: the sampler, a process of its own, stays small.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pynvml
 
-from speed_benchmark.results.record import Gpu, GpuState
+if TYPE_CHECKING:
+    from speed_benchmark.results.record import Gpu, GpuState
+
+# Why the driver keeps a clock below its highest, by NVML's bits. That a GPU is idle is no reason to doubt anything.
+THROTTLE_REASONS = {
+    0x02: "applications clocks setting",
+    0x04: "software power cap",
+    0x08: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+    0x100: "display clocks setting",
+}
+
+
+class Reading(TypedDict):
+    """One GPU at one moment; None where this driver or card can't say. `throttle` has NVML's bits."""
+
+    sm_clock_mhz: int | None
+    memory_clock_mhz: int | None
+    temperature_c: int | None
+    power_w: float | None
+    utilization_percent: int | None
+    memory_used_bytes: int | None
+    energy_j: float | None
+    throttle: int
+    processes: tuple[int, ...]
 
 
 @cache
@@ -46,8 +76,10 @@ def versions() -> tuple[str | None, str | None]:
     return driver, f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None
 
 
-def describe(index: int) -> Gpu:
+def describe(index: int) -> "Gpu":
     """Name, memory and power limit of one GPU; a nameless one of 0 bytes where the driver has stopped to answer."""
+    from speed_benchmark.results.record import Gpu
+
     handle = _device(index)
     memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
     limit_mw = _read(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
@@ -67,21 +99,43 @@ def memory_bytes_per_s(index: int) -> float | None:
     return 2 * clock_mhz * 1e6 * bits / 8 if clock_mhz and bits else None
 
 
-def state(index: int) -> GpuState:
+def read(index: int) -> Reading:
     """One GPU now."""
     handle = _device(index)
     memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
     utilization = _read(pynvml.nvmlDeviceGetUtilizationRates, handle)
     power_mw = _read(pynvml.nvmlDeviceGetPowerUsage, handle)
-    return GpuState(
-        index=index,
-        memory_used_bytes=memory.used if memory else None,
-        utilization_percent=utilization.gpu if utilization else None,
-        temperature_c=_read(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
-        power_w=power_mw / 1000 if power_mw else None,
+    energy_mj = _read(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+    throttle = _read(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    if throttle is None:  # a driver from before they were renamed
+        throttle = _read(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+    return Reading(
         sm_clock_mhz=_read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
         memory_clock_mhz=_read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
-        processes=tuple(process.pid for process in _processes(handle)),
+        temperature_c=_read(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        power_w=power_mw / 1000 if power_mw is not None else None,
+        utilization_percent=utilization.gpu if utilization else None,
+        memory_used_bytes=int(memory.used) if memory else None,
+        energy_j=energy_mj / 1000 if energy_mj is not None else None,
+        throttle=int(throttle or 0),
+        processes=tuple(sorted({process.pid for process in _processes(handle)})),
+    )
+
+
+def state(index: int) -> "GpuState":
+    """One GPU now, as a record keeps it."""
+    from speed_benchmark.results.record import GpuState
+
+    now = read(index)
+    return GpuState(
+        index=index,
+        memory_used_bytes=now["memory_used_bytes"],
+        utilization_percent=now["utilization_percent"],
+        temperature_c=now["temperature_c"],
+        power_w=now["power_w"],
+        sm_clock_mhz=now["sm_clock_mhz"],
+        memory_clock_mhz=now["memory_clock_mhz"],
+        processes=now["processes"],
     )
 
 
@@ -91,6 +145,14 @@ def used_memory_bytes(gpus: Sequence[int]) -> int | None:
         return None
     memories = [_read(pynvml.nvmlDeviceGetMemoryInfo, _device(gpu)) for gpu in gpus]
     return None if None in memories else sum(int(memory.used) for memory in memories)
+
+
+def allocated_memory_bytes(index: int) -> int | None:
+    """What processes have taken on one GPU, without what the driver keeps for itself where it tells them apart."""
+    handle = _device(index)
+    memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
+    memory = memory or _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    return int(memory.used) if memory else None
 
 
 def process_memory_bytes(gpus: Sequence[int], processes: Iterable[int]) -> int | None:

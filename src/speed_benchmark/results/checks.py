@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from speed_benchmark.cell import INTERVAL_REPEATS, QUICK_WINDOW_TOKENS, Cell
+from speed_benchmark.results.need import memory_need
 from speed_benchmark.results.record import Finding, Outcome, Record, Sample, Severity, Verdict
+from speed_benchmark.results.roofline import roofline
 from speed_benchmark.results.statistics import (
     INTERVAL_PROCESSES,
     dependence,
@@ -39,11 +41,23 @@ TWO_TIMINGS_REPEATS, TWO_TIMINGS_SHARE = 8, 0.95
 CLOCKS_DOUBTFUL, CLOCKS_INVALID, CLOCKS_RESOLUTION_S = 0.001, 0.01, 0.01
 # How much faster a repeated prompt may be than one never sent before.
 CACHED = 0.1
+# A program that competes for the processor gets half a core at least, a quiet machine's own doings stay far below;
+# on many cores, what others do matters as a share.
+OTHER_CORES, OTHER_SHARE = 0.25, 0.02
+# A CUDA context of somebody else takes more than this; libraries that are loaded late, in one of one's own, less.
+FOREIGN_BYTES = 256 * 2**20
+# Caches of the system that come and go stay below this growth; memory this full may be swapped.
+HOST_GROWTH_BYTES, HOST_GROWTH, HOST_FULL = 2**30, 0.1, 0.95
+# Reasons for a lowered clock that say that something is wrong; the others are limits somebody chose.
+HELD_DOWN = {"hardware slowdown", "software thermal slowdown", "hardware thermal slowdown", "hardware power brake"}
 
 
 def judge(record: Record) -> Record:
     """`record` with its summary, findings and verdict as they follow from the rest of it."""
-    summarized = record.model_copy(update={"summary": summarize(record.samples, record.cell)})
+    summary = summarize(record.samples, record.cell)
+    if summary:
+        summary = summary.model_copy(update={"need": memory_need(record)})
+    summarized = record.model_copy(update={"summary": summary, "roofline": roofline(record)})
     findings = tuple(finding for rule in RULES for finding in rule(summarized))
     severities = {finding.severity for finding in findings}
     ok = record.outcome in (Outcome.OK, Outcome.INVALID)
@@ -343,6 +357,140 @@ def precision(record: Record) -> Iterator[Finding]:
         )
 
 
+def busy_gpu(record: Record) -> Iterator[Finding]:
+    """Nobody used the GPUs before the load."""
+    for reason in record.busy:
+        yield Finding(
+            code="busy_gpu",
+            severity=Severity.DOUBTFUL,
+            text=f"before the load {reason}",
+            cure="end it, or --wait_idle SECONDS",
+        )
+
+
+def other_load(record: Record) -> Iterator[Finding]:
+    """Other programs left the processor alone during the repeats."""
+    seen = [sample.readings.other_cores for sample in record.samples if sample.readings]
+    means = [cores.mean for cores in seen if cores]
+    allowed = max(OTHER_CORES, OTHER_SHARE * record.machine.cores)
+    disturbed = [mean for mean in means if mean > allowed]
+    if disturbed:
+        yield Finding(
+            code="other_load",
+            severity=Severity.DOUBTFUL,
+            text=(
+                f"other programs kept up to {max(disturbed):.2g} of {record.machine.cores} cores busy "
+                f"during {len(disturbed)} of {len(means)} repeats"
+            ),
+            cure="measure again while nothing else runs",
+        )
+
+
+def foreign_process(record: Record) -> Iterator[Finding]:
+    """No other program was on the GPUs during the repeats."""
+    seen = {
+        (gpu.index, process)
+        for sample in record.samples
+        if sample.readings
+        for gpu in sample.readings.gpus
+        for process in gpu.foreign_processes
+    }
+    for index, process in sorted(seen):
+        yield Finding(
+            code="foreign_process",
+            severity=Severity.DOUBTFUL,
+            text=f"process {process} was on GPU {index} during the repeats",
+            cure="measure again once it has ended",
+        )
+
+
+def foreign_memory(record: Record) -> Iterator[Finding]:
+    """Nobody else took or gave back the GPUs' memory while the repeats ran."""
+    outside = [taken for taken in (_outside_bytes(sample) for sample in record.samples) if taken is not None]
+    before = [gpu.memory_used_bytes for gpu in record.machine_before.gpus]
+    if record.samples and record.samples[0].memory.process_device_bytes is not None and None not in before:
+        outside.append(sum(taken for taken in before if taken is not None))
+    change = max(outside) - min(outside) if outside else 0
+    if change > FOREIGN_BYTES:
+        yield Finding(
+            code="foreign_memory",
+            severity=Severity.DOUBTFUL,
+            text=f"what others have of the GPUs' memory changed by {change / 2**30:.2g} GiB",
+            cure="measure again while nobody else uses the GPUs",
+        )
+
+
+def host_memory(record: Record) -> Iterator[Finding]:
+    """Other programs left the host's memory as it was, and there was enough of it."""
+    seen = [sample.readings.other_memory_bytes for sample in record.samples if sample.readings]
+    most = max((taken.maximum for taken in seen if taken), default=None)
+    if most is None:
+        return
+    all_bytes = record.machine.memory_bytes
+    grown = most - (all_bytes - record.machine_before.memory_available_bytes)
+    own = max((sample.memory.host_peak_rss_bytes or 0 for sample in record.samples), default=0)
+    if grown > max(HOST_GROWTH_BYTES, HOST_GROWTH * all_bytes):
+        yield Finding(
+            code="host_memory_taken",
+            severity=Severity.DOUBTFUL,
+            text=f"other programs took {grown / 2**30:.2g} GiB of the host's memory meanwhile",
+            cure="measure again while nothing else runs",
+        )
+    if most + own > HOST_FULL * all_bytes:
+        yield Finding(
+            code="host_memory_short",
+            severity=Severity.DOUBTFUL,
+            text=f"the host's memory of {all_bytes / 2**30:.3g} GiB was all but full: it may have swapped",
+            cure="end other programs",
+        )
+
+
+def throttled(record: Record) -> Iterator[Finding]:
+    """The GPUs' clocks were not held down."""
+    reasons = {
+        reason
+        for sample in record.samples
+        if sample.readings
+        for gpu in sample.readings.gpus
+        for reason in gpu.throttle_reasons
+    }
+    for reason in sorted(reasons):
+        yield Finding(
+            code="throttled",
+            severity=Severity.DOUBTFUL if reason in HELD_DOWN else Severity.NOTE,
+            text=f"the driver lowered the GPU's clock during the repeats: {reason}",
+            cure="see to its cooling and its power" if reason in HELD_DOWN else "compare at the same limits only",
+        )
+
+
+def above_roofline(record: Record) -> Iterator[Finding]:
+    """No phase was faster than the device can be."""
+    if record.roofline is None or record.rates is None or record.roofline.fastest_share <= 1:
+        return
+    share = f"{100 * record.roofline.fastest_share:.4g} %"
+    disturbed = not record.gpus and record.rates.other_cores > OTHER_CORES
+    yield Finding(
+        code="above_roofline",
+        severity=Severity.DOUBTFUL if disturbed else Severity.INVALID,
+        text=(
+            f"{share} of what the device was measured to do at best"
+            + (", and that was measured beside other work" if disturbed else ": something was not computed")
+        ),
+        cure="speed-benchmark machine --again, while nothing else runs" if disturbed else "report it",
+    )
+
+
+def not_profiled(record: Record) -> Iterator[Finding]:
+    """The pass under the profiler said how busy the device was."""
+    if record.profile and record.profile.error:
+        yield Finding(
+            code="not_profiled",
+            severity=Severity.NOTE,
+            text=f"how busy the GPU was is not known: {record.profile.error}",
+            cure="see the reason",
+        )
+
+
 def predicted(record: Record) -> Iterator[Finding]:
     """Figures that come from a part of the output say so."""
     if record.summary and record.summary.predicted:
@@ -364,6 +512,14 @@ def _asked_tokens(cell: Cell, sample: Sample) -> tuple[int, int]:
             return context + generate - QUICK_WINDOW_TOKENS, QUICK_WINDOW_TOKENS
         case None:
             return context, generate
+
+
+def _outside_bytes(sample: Sample) -> int | None:
+    """What of the GPUs' memory is not the worker's, or where that is not told, not its allocator's."""
+    memory = sample.memory
+    own = memory.process_device_bytes
+    own = memory.allocator_peak_reserved_bytes if own is None else own
+    return None if memory.device_used_bytes is None else memory.device_used_bytes - (own or 0)
 
 
 def _durations(record: Record) -> dict[int, list[float]]:
@@ -453,6 +609,14 @@ RULES: tuple[Rule, ...] = (
     precision,
     dependent_parts,
     predicted,
+    above_roofline,
+    busy_gpu,
+    foreign_process,
+    foreign_memory,
+    other_load,
+    host_memory,
+    throttled,
+    not_profiled,
     other_choice,
     shared_host,
 )

@@ -88,6 +88,7 @@ class Loaded(Frozen):
     max_model_len: int | None = None
     kv_cache_dtype: str | None = None
     kv_cache_bytes_per_token: int | None = None
+    kv_cache_block_tokens: int | None = None
     kv_cache_capacity_tokens: int | None = None
     kv_cache_allocated_bytes: int | None = None
     activation_peak_bytes: int | None = None
@@ -112,6 +113,81 @@ class Memory(Frozen):
     host_peak_rss_bytes: int | None = None
 
 
+class MemoryNeed(Frozen):
+    """What must fit into the device's memory for the cell to run: the same quantity whatever engine measured it.
+
+    `minimum_to_run_bytes` is what the engine's tensors take at the worst moment, over all GPUs; it leaves out the
+    CUDA context and the libraries' own memory (0.3 to 1 GiB a GPU), and what an allocator holds beyond its tensors.
+    For an engine that takes memory as it needs it, it is the allocator's peak while loading and in any request;
+    `activation_bytes` is then what that peak has beyond weights and cache. vLLM takes what it is given, so there it
+    is the sum of the parts: weights, activations of its own trial run, CUDA graphs, and the key-value cache of this
+    cell's tokens instead of all that it could hold. None on the CPU, where no limit applies but the machine's.
+    """
+
+    weight_bytes: int
+    kv_cache_bytes: int | None = None
+    activation_bytes: int | None = None
+    graph_bytes: int | None = None
+    minimum_to_run_bytes: int | None = None
+
+
+class Range(Frozen):
+    """What readings of one quantity showed in a window of time; `mean` is over time."""
+
+    minimum: float
+    mean: float
+    maximum: float
+
+
+class GpuReadings(Frozen):
+    """One GPU over a window; None where the driver can't say.
+
+    `throttle_reasons` are all that the driver gave for a lowered clock, an idle GPU aside. `foreign_processes` are
+    those seen on the GPU that don't belong to this tool, as `pid name`.
+    """
+
+    index: int
+    sm_clock_mhz: Range | None = None
+    memory_clock_mhz: Range | None = None
+    temperature_c: Range | None = None
+    power_w: Range | None = None
+    utilization_percent: Range | None = None
+    memory_used_bytes: Range | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    foreign_processes: tuple[str, ...] = ()
+
+
+class Energy(Frozen):
+    """What all GPUs used took from first to last; of one phase None where that is too short to tell.
+
+    `source` is their energy counters, or the integral of their power readings where one has no counter.
+    `too_coarse` says that the window holds so few readings that the figure may be off by more than a tenth.
+    """
+
+    source: Literal["counter", "power"]
+    total_joules: float
+    prefill_joules: float | None = None
+    decode_joules: float | None = None
+    per_generated_token_joules: float | None = None
+    too_coarse: bool = False
+
+
+class Readings(Frozen):
+    """What a sampler beside the worker saw of the machine from the start of a request to its end.
+
+    `count` is how many readings lie in that window; where none does, the nearest one stands for all. The series
+    itself is not stored: ten readings a second would be most of a record. `other_cores` is how many processor cores
+    everything but this tool kept busy, `other_memory_bytes` what everything but this tool has of the host's memory.
+    """
+
+    count: int
+    other_cores: Range | None = None
+    other_memory_bytes: Range | None = None
+    cpu_frequency_mhz: Range | None = None
+    gpus: tuple[GpuReadings, ...] = ()
+    energy: Energy | None = None
+
+
 class Sample(Frozen):
     """What one request showed. Times are seconds since the request began; the prompt is in before that.
 
@@ -132,6 +208,7 @@ class Sample(Frozen):
     memory: Memory = Memory()
     process: int = 0
     window: Literal["start", "end"] | None = None
+    readings: Readings | None = None
 
 
 class Audit(Frozen):
@@ -230,6 +307,68 @@ class Provenance(Frozen):
     packages: dict[str, str] = {}
 
 
+class Work(Frozen):
+    """What one token costs at least, from the model's config and weight format.
+
+    A decoding step at position n reads `weight_bytes` and n times `kv_cache_bytes_per_token`, and computes `flops`
+    and n times `attention_flops_per_token`. Prefill computes `prefill_flops` for each token of the prompt, the output
+    layer for its last one alone, and attention of each token to those before it. `devices_at_once` is over how many
+    devices a step is split; where they take turns it is 1.
+    """
+
+    weight_bytes: int
+    kv_cache_bytes_per_token: int
+    flops: int
+    attention_flops_per_token: int
+    prefill_flops: int
+    devices_at_once: int = 1
+
+
+class Rates(Frozen):
+    """What one device was measured to do at best, by PyTorch on it, alone.
+
+    `bandwidths` are pairs of a working set in bytes and the bytes/s at which it was read or copied over and over: a
+    small one stays in a cache. `flops_per_s` is of large matrix products, in the best of the types that models have.
+    `other_cores` is how many processor cores other programs kept busy meanwhile: beside others, a processor's rates
+    are less than it can do.
+    """
+
+    device: str
+    bandwidths: tuple[tuple[int, float], ...]
+    flops_per_s: float
+    matrix_dtype: str
+    torch: str
+    other_cores: float = 0.0
+
+
+class Roofline(Frozen):
+    """How far the hardware could go, and how much of it was reached.
+
+    `decode_limit_tokens_per_s` and `prefill_limit_tokens_per_s` are what the measured rates allow at most;
+    `decode_bandwidth_share` is needed bytes / time / bandwidth, `prefill_matrix_share` needed operations / time /
+    matrix rate. `fastest_share` is the largest part of a limit that any repeat reached, prefill or decode.
+    `device_busy_share` is the share of decoding in which a device ran a kernel, from a pass under the profiler.
+    `binds` is what the phase that takes longest waits for: the host where a device has nothing to do for a fifth of
+    the time or, where that was not measured, where neither half of the bandwidth nor half of the matrix rate is used.
+    """
+
+    decode_limit_tokens_per_s: float | None = None
+    decode_bandwidth_share: float | None = None
+    prefill_limit_tokens_per_s: float
+    prefill_matrix_share: float
+    fastest_share: float
+    device_busy_share: float | None = None
+    binds: Literal["memory", "arithmetic", "host"]
+
+
+class Profile(Frozen):
+    """The pass under the profiler: the share of the time in which a device was busy, or why there is none."""
+
+    device_busy_share: float | None = None
+    tokens: int = 0
+    error: str | None = None
+
+
 class Interval(Frozen):
     """A 95 % confidence interval of a mean, and what it is over.
 
@@ -274,11 +413,16 @@ class Summary(Frozen):
     inter_token_latency_p90_s: float | None = None
     inter_token_latency_p99_s: float | None = None
     memory: Memory
+    need: MemoryNeed | None = None
     predicted: bool = False
 
 
 class Record(Frozen):
-    """Everything about one measured cell. `record_id` is the hash of all the rest."""
+    """Everything about one measured cell. `record_id` is the hash of all the rest.
+
+    `busy` says what others did on the GPUs before the load, where that was allowed. `roofline` follows from `work`,
+    `rates`, `profile` and the samples.
+    """
 
     schema_version: Literal[1] = 1
     record_id: str = ""
@@ -300,6 +444,11 @@ class Record(Frozen):
     warmups: tuple[Sample, ...] = ()
     samples: tuple[Sample, ...] = ()
     audit: Audit | None = None
+    busy: tuple[str, ...] = ()
+    work: Work | None = None
+    rates: Rates | None = None
+    profile: Profile | None = None
+    roofline: Roofline | None = None
     gpus: tuple[int, ...] = ()
     share: Share | None = None
     machine: Machine

@@ -28,7 +28,7 @@ def verify(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 def differences(record: Record) -> list[str]:
     """Where identity, statistics, findings or verdict of `record` are not what its content gives again."""
-    fields = {"cell_id", "outcome", "verdict", "findings", "summary"}
+    fields = {"cell_id", "outcome", "verdict", "findings", "summary", "roofline"}
     again = judge(record.model_copy(update={"cell_id": record.cell.cell_id}))
     stored, derived = (one.model_dump(mode="json", include=fields) for one in (record, again))
     return list(_unlike("", stored, derived))
