@@ -43,9 +43,11 @@ def download(model: Model, on_progress: OnProgress) -> tuple[Path, str]:
         _have(repository, commit, [files[name] for name in small], on_progress)
         checkpoint.read_config(folder, trust_remote_code=model.trust_remote_code)
         names = weights.names(folder, files, allow_pickle=model.allow_pickle)
+        _have(repository, commit, [files[name] for name in names], on_progress)
     except ValueError as error:
         raise FetchError(f"{repository.name} {error}") from None
-    _have(repository, commit, [files[name] for name in names], on_progress)
+    except OSError as error:
+        raise FetchError(f"can't keep {repository.name} in {folder}: {error.strerror or error}") from None
     _remember(remembered, listed)
     return folder, commit
 

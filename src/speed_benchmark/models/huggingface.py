@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
@@ -63,15 +64,27 @@ class HuggingFace:
         ]
 
     def fetch(self, commit: str, files: Sequence[RemoteFile], on_bytes: OnBytes) -> None:
-        """Download `files`, several at a time; one that breaks off goes on where it was."""
-        bar = type("Bar", (_Bar,), {"on_bytes": staticmethod(on_bytes)})
+        """Download `files`, several at a time; one that breaks off goes on where it was, and an interrupt ends all."""
+        stop = Event()
+
+        def hear(count_bytes: int) -> None:
+            if stop.is_set():
+                raise _StoppedError
+            on_bytes(count_bytes)
+
+        bar = type("Bar", (_Bar,), {"on_bytes": staticmethod(hear)})
 
         def get(file: RemoteFile) -> None:
             _patiently(partial(hf_hub_download, self.name, file.name, revision=commit, tqdm_class=bar))
 
         with self._explained(commit), ThreadPoolExecutor(PARALLEL_FILES) as pool:
-            for _ in pool.map(get, files):
-                pass
+            try:
+                for _ in pool.map(get, files):
+                    pass
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _cached(self, commit: str) -> list[RemoteFile]:
         """The cache names each file by its contents: by SHA-256 the large ones, by git's name the others."""
@@ -127,6 +140,10 @@ class HuggingFace:
         if status in BUSY:
             return repository.busy(constants.ENDPOINT, status)
         return FetchError(f"{repository.host(constants.ENDPOINT)} answers {status} for {self.name}; check HF_ENDPOINT")
+
+
+class _StoppedError(Exception):
+    """Another file has failed, or the user has asked to stop."""
 
 
 class _Bar:

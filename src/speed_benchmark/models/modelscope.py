@@ -101,7 +101,7 @@ class ModelScope:
             raise self._failed(next(iter(error.failed_files.values()), error)) from None
         except NotExistError:
             raise self._missing(revision) from None
-        except (HubError, requests.RequestException) as error:
+        except (HubError, OSError) as error:
             raise self._failed(error) from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise repository.no_hub(endpoint, "MODELSCOPE_ENDPOINT") from None

@@ -45,6 +45,11 @@ def fetch(model: Model, on_progress: OnProgress) -> Fetched:
         source = "modelscope" if model.use_modelscope else "huggingface"
         folder, commit = hubs.download(model, on_progress)
     config, files = inspect(folder, model)
+    try:
+        weights_digest = digest.weights_digest(files, partial(on_progress, "checking weights"))
+        weight_file_bytes = sum(file.stat().st_size for file in files)
+    except OSError as error:
+        raise FetchError(f"can't read the weights: {error}") from error
     return Fetched(
         folder=folder,
         config=config,
@@ -52,8 +57,8 @@ def fetch(model: Model, on_progress: OnProgress) -> Fetched:
             source=source,
             commit=commit,
             quantization=checkpoint.quantization_of(config),
-            weight_file_bytes=sum(file.stat().st_size for file in files),
-            weights_digest=digest.weights_digest(files, partial(on_progress, "checking weights")),
+            weight_file_bytes=weight_file_bytes,
+            weights_digest=weights_digest,
         ),
     )
 
