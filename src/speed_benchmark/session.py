@@ -200,7 +200,7 @@ class Session:
         """
         limits, gpus, interrupt = self.context.limits, self.load.gpus, self.context.interrupt
         with interrupt.abrupt():
-            busy = idle.wait(gpus, limits.wait_idle, lambda: interrupt.soon) if gpus else ()
+            busy = idle.wait(gpus, limits.wait_idle, lambda: interrupt.soon)
             self.busy = self.busy or busy
             if interrupt.soon:
                 return False

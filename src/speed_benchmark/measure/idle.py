@@ -7,8 +7,9 @@ import psutil
 
 from speed_benchmark.measure import nvml
 
-# An idle GPU has none to a few MiB taken, a desktop's screen takes more than this, a CUDA context as much or more.
-IDLE_BYTES = 512 * 2**20
+# Above what an old driver keeps for itself, a desktop's screen, or a process that does nothing: who works on a GPU
+# with less shows in how busy it is.
+IDLE_BYTES = 2**30
 # What an idle GPU may seem to do; the driver rounds to whole percents over a sixth of a second to a second.
 IDLE_PERCENT = 5
 # Idle for so long in a row counts as idle; so long is waited anyway, for what has just ended to leave the readings.
@@ -25,19 +26,18 @@ def busy(gpus: Sequence[int]) -> tuple[str, ...]:
 
 def wait(gpus: Sequence[int], patience_s: float, give_up: Callable[[], bool]) -> tuple[str, ...]:
     """Wait until `gpus` are idle, for `patience_s` at most; returns what keeps them busy still, () once idle."""
+    if not gpus:
+        return ()
     until = time.monotonic() + max(patience_s, SETTLE_S)
-    still_until, reasons = time.monotonic() + STILL_S, busy(gpus)
-    while gpus and not give_up():
-        now = time.monotonic()
-        if reasons:
-            still_until = now + STILL_S
-        elif now >= still_until:
-            return ()
-        if now >= until:
-            return reasons
+    last_reasons, still_until = busy(gpus), time.monotonic() + STILL_S
+    while time.monotonic() < until and not give_up():
         time.sleep(_POLL_S)
         reasons = busy(gpus)
-    return reasons
+        if reasons:
+            last_reasons, still_until = reasons, time.monotonic() + STILL_S
+        elif time.monotonic() >= still_until:
+            return ()
+    return last_reasons
 
 
 def _reasons(gpu: int) -> list[str]:

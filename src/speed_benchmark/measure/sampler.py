@@ -46,16 +46,19 @@ class Machine:
             self._look_around()
         at = time.perf_counter()
         busy_s = host.busy_s()
-        own_s = sum(self._time_s(process) for process in self._own.values())
         reading = {
             "at_s": at,
-            "other_s": busy_s - own_s,
+            "other_s": busy_s - self.own_s(),
             "frequency_mhz": self._frequency_mhz,
             "other_bytes": self._other_bytes,
             "gpus": [self._gpu(index) for index in self._gpus],
         }
         self._first = False
         return reading
+
+    def own_s(self) -> float:
+        """Seconds of processor time that this tool's processes have used; one that has ended counts by its parent."""
+        return sum(_time_s(process) for process in self._own.values())
 
     def _look_around(self) -> None:
         with suppress(psutil.Error):
@@ -68,14 +71,6 @@ class Machine:
         with suppress(OSError, AttributeError, NotImplementedError):  # virtual machines and some ARM have none
             frequency = psutil.cpu_freq()
             self._frequency_mhz = frequency.current if frequency else None
-
-    def _time_s(self, process: psutil.Process) -> float:
-        try:
-            times = process.cpu_times()
-        except psutil.Error:
-            return 0.0
-        # A child that has ended is counted by its parent.
-        return float(times.user + times.system + times.children_user + times.children_system)
 
     def _gpu(self, index: int) -> dict[str, Any]:
         reading: dict[str, Any] = {"index": index, **nvml.read(index)}
@@ -106,6 +101,13 @@ class Machine:
             with suppress(psutil.Error):
                 self._names[pid] = f"{pid} {psutil.Process(pid).name()}"
         return self._names[pid]
+
+
+def _time_s(process: psutil.Process) -> float:
+    with suppress(psutil.Error):
+        times = process.cpu_times()
+        return float(times.user + times.system + times.children_user + times.children_system)
+    return 0.0
 
 
 def _resident_bytes(process: psutil.Process) -> int:

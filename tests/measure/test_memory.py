@@ -1,0 +1,60 @@
+"""Memory of known size, seen through the readers that measure models."""
+
+import subprocess
+import sys
+
+import pytest
+
+# In a process of its own, so that nothing else of the test run is freed or taken meanwhile.
+HOST = """
+import torch
+from speed_benchmark.measure.memory import MemoryReader
+reader = MemoryReader(())
+torch.zeros(1)
+reader.reset()
+before = reader.read().host_peak_rss_bytes
+kept = torch.ones(SIZE, dtype=torch.uint8)
+during = reader.read().host_peak_rss_bytes
+del kept
+reader.reset()
+print(during - before, reader.read().host_peak_rss_bytes - before)
+"""
+GPU = """
+import torch
+from speed_benchmark.measure.memory import MemoryReader
+reader = MemoryReader((0,))
+torch.zeros(1, device="cuda")
+reader.reset()
+before = reader.read()
+kept = torch.ones(SIZE, dtype=torch.uint8, device="cuda")
+after = reader.read()
+for name in ("allocator_peak_allocated_bytes", "allocator_peak_reserved_bytes", "device_used_bytes"):
+    print(getattr(after, name) - getattr(before, name))
+if after.process_device_bytes is not None:
+    print(after.process_device_bytes - before.process_device_bytes)
+"""
+SIZE = 256 * 2**20
+
+
+def run(program: str) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("SIZE", str(SIZE))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_known_memory_is_seen_in_the_host() -> None:
+    taken, left = run(HOST)
+    assert taken == pytest.approx(SIZE, rel=0.01)
+    assert abs(left) < 0.01 * SIZE, "a reset begins a new peak"
+
+
+def test_known_memory_is_seen_on_the_gpu() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    assert run(GPU) == pytest.approx([SIZE] * len(run(GPU)), rel=0.01)
