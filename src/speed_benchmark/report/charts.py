@@ -21,6 +21,9 @@ COLOURS = {
     "AWQ": "#17805a",
 }
 OTHER_COLOUR = "#6d4fb0"
+# For the first, second, … engine: the page's legend draws them too.
+DASHES = ((1, 0), (4, 2), (2, 1), (1, 1), (1, 2, 4, 2))
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross")
 Values = list[dict[str, Any]]
 
 
@@ -46,6 +49,8 @@ def values(document: Document) -> Values:
             "style": WORDS[document.language]["published_there"],
             "series": f"published {found.engine} {found.quantization}",
             "speed": found.tokens_per_s,
+            "low": found.tokens_per_s,
+            "high": found.tokens_per_s,
             "memory_gib": found.memory_gib,
         }
         for found in dict.fromkeys(document.published)
@@ -64,25 +69,20 @@ def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[s
         title=words["quantization"],
         scale=alt.Scale(domain=formats, range=[colours.get(name, colours["other"]) for name in formats]),
     )
-    dash = alt.StrokeDash("style:N", sort=styles, legend=None)
+    dash = alt.StrokeDash("style:N", scale=alt.Scale(domain=styles, range=list(DASHES)), legend=None)
     shape = alt.Shape(
         "style:N",
         title=words["source" if document.published else "engine"],
-        scale=alt.Scale(
-            domain=styles, range=["circle", "diamond", "square", "triangle-up", "cross"][: len(styles)] or ["circle"]
-        ),
+        scale=alt.Scale(domain=styles, range=list(SHAPES)),
     )
     axis = alt.Axis(values=lengths, format="d", labelOverlap="greedy", labelFlush=True, grid=False)
     across = alt.X("input_tokens:Q", title=words["axis_input"], axis=axis, scale=alt.Scale(type="sqrt", nice=False))
     base = alt.Chart(alt.NamedData("rows"))
     hover = {"content": "data"}
 
-    def lines(field: str, up: alt.Y) -> alt.LayerChart | alt.FacetChart:
-        having = base.transform_filter(f"isValid(datum.{field})")
-        line = having.mark_line(strokeWidth=1.75).encode(
-            x=across, y=up, color=colour, strokeDash=dash, detail="series:N"
-        )
-        point = having.mark_point(size=46, filled=True, opacity=1, tooltip=hover).encode(
+    def lines(up: alt.Y) -> alt.LayerChart | alt.FacetChart:
+        line = base.mark_line(strokeWidth=1.75).encode(x=across, y=up, color=colour, strokeDash=dash, detail="series:N")
+        point = base.mark_point(size=46, filled=True, opacity=1, tooltip=hover).encode(
             x=across, y=up, color=colour, shape=shape
         )
         return alt.layer(line, point)
@@ -95,15 +95,10 @@ def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[s
         scale = alt.Scale(type="log", domain=[steps[0], steps[-1]], nice=False)
         return alt.Y(f"{fields[0]}:Q", title=title, scale=scale, axis=alt.Axis(values=steps, format="~g"))
 
-    speeds = lines("speed", linear("speed", words["axis_speed"]))
-    interval = (
-        base.transform_filter("isValid(datum.low)")
-        .mark_rule(strokeWidth=1.25)
-        .encode(x=across, y="low:Q", y2="high:Q", color=colour)
-    )
+    speeds = lines(linear("speed", words["axis_speed"]))
+    interval = base.mark_rule(strokeWidth=1.25).encode(x=across, y="low:Q", y2="high:Q", color=colour)
     spread = (
-        base.transform_filter("isValid(datum.deviations)")
-        .transform_flatten(["deviations"])
+        base.transform_flatten(["deviations"])
         .mark_tick(thickness=1.5, size=13, opacity=0.75, tooltip=hover)
         .encode(
             x=alt.X("deviations:Q", title=words["axis_percent"], axis=alt.Axis(tickCount=5)),
@@ -111,7 +106,6 @@ def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[s
             color=colour,
         )
     )
-    gaps = base.transform_filter("isValid(datum.p50)")
     column = alt.X(
         "input_tokens:O",
         title=words["axis_input"].partition("(")[0].partition("（")[0].strip(),
@@ -120,25 +114,26 @@ def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[s
     beside = alt.XOffset("row:N", sort=None)
     high = logarithmic(["p10", "p90"], words["axis_milliseconds"])
     between = alt.layer(
-        gaps.mark_rule(strokeWidth=1.25, tooltip=hover).encode(
+        base.mark_rule(strokeWidth=1.25, tooltip=hover).encode(
             x=column, xOffset=beside, y=high, y2="p90:Q", color=colour
         ),
-        gaps.mark_rule(strokeWidth=5, tooltip=hover).encode(
+        base.mark_rule(strokeWidth=5, tooltip=hover).encode(
             x=column, xOffset=beside, y="p25:Q", y2="p75:Q", color=colour
         ),
-        gaps.mark_tick(thickness=2, width=11, orient="horizontal", opacity=1, tooltip=hover).encode(
+        base.mark_tick(thickness=2, width=11, orient="horizontal", opacity=1, tooltip=hover).encode(
             x=column, xOffset=beside, y="p50:Q", color=colour
         ),
     )
     drawn = {
-        "speed": (alt.layer(speeds, interval), "speed"),
-        "memory": (lines("memory_gib", linear("memory_gib", words["axis_memory"])), "memory_gib"),
+        "speed": (alt.layer(interval, speeds), "speed"),
+        "memory": (lines(linear("memory_gib", words["axis_memory"])), "memory_gib"),
         "first_token": (
-            lines("first_token_ms", logarithmic(["first_token_ms"], words["axis_milliseconds"])),
+            lines(logarithmic(["first_token_ms"], words["axis_milliseconds"])),
             "first_token_ms",
         ),
         "repeats": (spread, "deviations"),
         "gaps": (between, "p50"),
+        "energy": (lines(linear("joules", words["axis_joules"])), "joules"),
     }
     return {
         name: {**chart.to_dict(), "usermeta": {"field": field}}
@@ -174,9 +169,12 @@ def _value(row: Row, speed: float, style: str) -> dict[str, Any]:
         ),
         "row": f"{ENGINES.get(row.engine, row.engine)} {row.quantization}",
         "speed": speed,
-        "low": row.generation_tokens_per_s_low if generation else None,
-        "high": row.generation_tokens_per_s_high if generation else None,
+        # a bar of no length where there is no interval: an empty layer has no scale
+        "low": (row.generation_tokens_per_s_low if generation else None) or speed,
+        "high": (row.generation_tokens_per_s_high if generation else None) or speed,
         "memory_gib": row.memory_bytes / GIB if row.memory_bytes else None,
+        "roofline": row.decode_bandwidth_share * 100 if row.decode_bandwidth_share else None,
+        "joules": row.joules_per_token,
         "first_token_ms": row.time_to_first_token_s * 1000 if row.time_to_first_token_s else None,
         "deviations": [(value / mean - 1) * 100 for value in speeds] if len(speeds) > 1 else None,
         **{name: seconds * 1000 for name, seconds in percentiles.items()},

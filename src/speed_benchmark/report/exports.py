@@ -12,9 +12,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(rows: Sequence[Frozen]) -> str:
-    """A line of the fields' names and one line a row; lists are JSON."""
+    """A line of the fields' names and one line a row, as RFC 4180 has it; lists are JSON."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(type(rows[0]).model_fields if rows else ())
     for row in rows:
         writer.writerow([_cell(value) for value in row.model_dump(mode="json").values()])

@@ -7,6 +7,7 @@ from pathlib import Path
 from speed_benchmark.errors import UserError
 from speed_benchmark.results.record import Record
 from speed_benchmark.results.store import DamagedRecordError, Store
+from speed_benchmark.results.verify import differences
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Gathered:
 
 
 def gather(option: str, folders: Sequence[Path]) -> Gathered:
-    """All records below `folders`; one that lies in several places counts once.
+    """All records below `folders` that verify; one that lies in several places counts once.
 
     Raises UserError, naming `option`, for a folder that is not there and where no whole record is found.
     """
@@ -31,11 +32,13 @@ def gather(option: str, folders: Sequence[Path]) -> Gathered:
             name = path.relative_to(folder).as_posix()
             if isinstance(found, DamagedRecordError):
                 damaged.append((str(path), str(found)))
+            elif unlike := differences(found):
+                damaged.append((str(path), unlike[0]))
             else:
                 records.setdefault(found.record_id, (name, found))
     if not records:
         named = ", ".join(map(str, folders))
-        spoilt = f"none of its {len(damaged)} .json files is a whole record" if damaged else "it holds no record"
+        spoilt = f"none of its {len(damaged)} .json files is a sound record" if damaged else "it holds no record"
         first = f" ({damaged[0][0]}: {damaged[0][1]})" if damaged else "; run `speed-benchmark run` first"
         raise UserError(option, named, spoilt + first)
     return Gathered(tuple(records.values()), tuple(damaged))

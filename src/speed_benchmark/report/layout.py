@@ -26,6 +26,10 @@ _CONDITIONS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("repeats", lambda row: str(row.repeats)),
     ("warmups", lambda row: str(row.warmups)),
 )
+_NUMERIC = {
+    *("input", "output", "gpus", "speed", "memory", "host_memory", "max_model_len", "gpu_memory_utilization"),
+    *("repeats", "warmups"),
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def _table(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> T
         title=f"{shown[0].model} ({engine})",
         conditions="; ".join([*shared, words["batch"]]),
         columns=tuple(words[name] for name in kept),
-        numeric=tuple(name in ("input", "gpus", "speed", "memory", "host_memory") for name in kept),
+        numeric=tuple(name in _NUMERIC for name in kept),
         lines=tuple(
             Line(cells=tuple(texts[name][index] for name in kept), record_id=row.record_id)
             for index, row in enumerate(shown)

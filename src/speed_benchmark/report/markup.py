@@ -18,7 +18,7 @@ def markdown(document: Document) -> str:
         head, *body = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in rows]
         parts += [f"### {_markdown(table.title)}" if table.title else "", _markdown(table.conditions)]
         parts.append("\n".join([head, "| " + " | ".join(rule) + " |", *body]))
-        parts += [f"- {_markdown(note)}" for note in table.notes]
+        parts.append("\n".join(f"- {_markdown(note)}" for note in table.notes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -29,7 +29,7 @@ def rst(document: Document) -> str:
     for table in document.tables:
         heading = _rst(table.title)
         parts += [heading and f"{heading}\n{'-' * _width(heading)}", _rst(table.conditions), _grid(table)]
-        parts += [f"- {_rst(note)}" for note in table.notes]
+        parts.append("\n".join(f"- {_rst(note)}" for note in table.notes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -13,7 +13,7 @@
     return element;
   };
   const fixed = (digits, scale = 1) => (value) => (value === undefined ? "" : (value * scale).toFixed(digits));
-  const speed = fixed(2), milliseconds = fixed(2, 1000), memory = fixed(2, 1 / gib);
+  const speed = fixed(2), milliseconds = fixed(2, 1000), memory = fixed(2, 1 / gib), percent = fixed(1, 100);
   const shortId = (id) => id.replace("sha256:", "").slice(0, 12);
   const interval = (record) => record.generation_tokens_per_s_low === undefined ? ""
     : `${speed(record.generation_tokens_per_s_low)} – ${speed(record.generation_tokens_per_s_high)}`;
@@ -30,9 +30,11 @@
     [words.first_token, (r) => milliseconds(r.time_to_first_token_s), (r) => r.time_to_first_token_s],
     [words.gap_median, (r) => milliseconds(r.inter_token_latency_p50_s), (r) => r.inter_token_latency_p50_s],
     [words.memory_gib, (r) => memory(r.memory_bytes), (r) => r.memory_bytes],
+    [words.bandwidth_share, (r) => percent(r.decode_bandwidth_share), (r) => r.decode_bandwidth_share],
+    [words.joules, (r) => speed(r.joules_per_token), (r) => r.joules_per_token],
     [words.outcome, (r) => words[r.outcome] ?? r.outcome], [words.verdict, (r) => words[r.verdict] ?? r.verdict],
     [words.id, (r) => shortId(r.record_id), (r) => r.record_id],
-  ];
+  ].filter(([, text]) => records.some((record) => text(record) !== ""));
   const details = [
     ...columns.slice(0, -1),
     [words.stdev, (r) => speed(r.generation_tokens_per_s_stdev)],
@@ -40,6 +42,9 @@
     [words.prefill_speed, (r) => speed(r.prefill_tokens_per_s)],
     [words.gap_p90, (r) => milliseconds(r.inter_token_latency_p90_s)],
     [words.gap_p99, (r) => milliseconds(r.inter_token_latency_p99_s)],
+    [words.decode_limit, (r) => speed(r.decode_limit_tokens_per_s)], [words.matrix_share, (r) => percent(r.prefill_matrix_share)],
+    [words.busy_share, (r) => percent(r.device_busy_share)], [words.binds, (r) => r.binds],
+    [words.minimum, (r) => memory(r.minimum_to_run_bytes)],
     [words.allocated, (r) => memory(r.allocator_peak_allocated_bytes)],
     [words.reserved, (r) => memory(r.allocator_peak_reserved_bytes)],
     [words.process, (r) => memory(r.process_device_bytes)], [words.device, (r) => memory(r.device_used_bytes)],
@@ -178,7 +183,7 @@
       row.dataset.record = record.record_id;
       columns.forEach(([, text], index) => {
         const cell = make("td", text(record), numeric[index] ? "number" : "");
-        if (index === columns.length - 3) cell.className = record.outcome === "ok" ? "" : "failed";
+        if (index === columns.length - 3) cell.className = record.outcome === "ok" ? "" : "failed"; // outcome, verdict, id are last
         if (index === columns.length - 2) cell.className = record.verdict;
         if (index === columns.length - 1) {
           const link = make("a", text(record), "id");
@@ -189,7 +194,11 @@
       });
       return row;
     }));
-    if (!shown.length) body.append(make("tr")).append?.(make("td", words.no_rows));
+    if (!shown.length) {
+      const row = make("tr");
+      row.append(make("td", words.no_rows));
+      body.append(row);
+    }
     more.hidden = shown.length <= room;
     $(".count").textContent = `${shown.length} ${words.shown}`;
   };

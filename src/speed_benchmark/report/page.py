@@ -20,8 +20,7 @@ from speed_benchmark.report.words import WORDS
 
 # A page with more small charts than this is neither quick nor read; the filter shows the others.
 MODELS_SHOWN = 12
-# The dashes and symbols that Vega-Lite gives to the first, second, … engine, for the legend.
-_DASHES = ("none", "4 2", "2 1", "1 1", "1 2 4 2")
+# The outlines of charts.SHAPES, for the legend.
 _MARKS = (
     "M17 6m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0",
     "M17 2l4 4l-4 4l-4-4z",
@@ -62,7 +61,10 @@ def html(document: Document) -> str:
         ],
         sections=list(specs),
         formats=[(name, f"var(--{name.lower()})" if name in FORMATS else "var(--other)") for name in formats],
-        styles=list(zip(styles, _DASHES, _MARKS, strict=False)),
+        styles=[
+            (style, " ".join(map(str, dash)), mark)
+            for style, dash, mark in zip(styles, charts.DASHES, _MARKS, strict=False)
+        ],
         tables=document.tables,
         setup={"words": words, "specs": specs, "sections": list(specs), "limit": MODELS_SHOWN, "gib": GIB},
         rows=[_compact(row.model_dump(mode="json")) for row in document.rows],

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,7 @@ from speed_benchmark.cell import Cell
 from speed_benchmark.results.record import Record
 
 _LOG_EVERY_S = 10.0
+_HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
 class Silence:
@@ -47,6 +49,7 @@ class Display(Silence):
         self._live = self._console.is_terminal
         self._status = self._console.status("starting") if self._live else None
         self._stage, self._stage_since = "", time.monotonic()
+        self._speeds: list[float] = []
         self._logged = ("", 0.0)
 
     def __enter__(self) -> Self:
@@ -71,12 +74,16 @@ class Display(Silence):
         match event:
             case events.Stage():
                 name = {"import": "starting the engine", "load": "loading the model"}.get(event.name, event.name)
+                if event.name == "prepare":
+                    self._speeds.clear()
                 self._enter(f"{name} {event.index} of {event.count}" if event.name in ("warmup", "repeat") else name)
                 self._show(f"input {cell.workload.context_length}" if event.cell is not None else "")
             case events.Progress():
                 self._show(f"{event.tokens} of {asked} tokens" if event.tokens else "waiting for the first token")
             case events.Sampled():
                 sample = event.sample
+                if sample.duration_s and not event.warmup:
+                    self._speeds.append(sample.output_tokens / sample.duration_s)
                 speed = f"{sample.output_tokens / sample.duration_s:.2f} tokens/s" if sample.duration_s else "no time"
                 self._show(f"{speed} in {sample.duration_s:.2f} s", force=True)
             case _:
@@ -95,7 +102,18 @@ class Display(Silence):
         now = time.monotonic()
         text = f"{self._stage}: {detail}" if detail else self._stage
         if self._status:
-            self._status.update(f"{text} [dim]({now - self._stage_since:.0f} s)[/]")
+            self._status.update(f"{text} {sparkline(self._speeds)} [dim]({now - self._stage_since:.0f} s)[/]")
         elif force or self._stage != self._logged[0] or now - self._logged[1] >= _LOG_EVERY_S:
             self._logged = (self._stage, now)
             print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A character for each value, from lowest to highest; all alike where they are within a percent of each other."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    steps = len(_HEIGHTS) - 1
+    if high - low <= 0.01 * high:
+        return _HEIGHTS[steps // 2] * len(values)
+    return "".join(_HEIGHTS[round((value - low) / (high - low) * steps)] for value in values)

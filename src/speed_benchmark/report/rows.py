@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 
 import numpy as np
 from pydantic import Field
@@ -19,8 +20,8 @@ class Row(Frozen):
     """What a report shows of one record; every figure is the record's own or recomputed from its samples.
 
     `model` is the name without its publisher and without the weight format, which is `quantization`.
-    `memory_bytes` is what the report means by memory: on GPUs the peak that PyTorch's allocator handed out
-    (None for an engine that takes a fixed share of the GPU), on the CPU the peak resident memory.
+    `memory_bytes` is what the report means by memory: on GPUs the peak that PyTorch's allocator handed out, or for an
+    engine that takes a fixed share of the GPU what this cell needs of it; on the CPU the peak resident memory.
     `reasons` say why the record is doubtful, invalid or without a speed.
     """
 
@@ -53,6 +54,13 @@ class Row(Frozen):
     process_device_bytes: int | None = None
     device_used_bytes: int | None = None
     host_peak_rss_bytes: int | None = None
+    minimum_to_run_bytes: int | None = None
+    decode_bandwidth_share: float | None = None
+    decode_limit_tokens_per_s: float | None = None
+    prefill_matrix_share: float | None = None
+    device_busy_share: float | None = None
+    binds: str = ""
+    joules_per_token: float | None = None
     load_s: float | None = None
     machine: str
     driver: str
@@ -108,6 +116,7 @@ def row(record: Record, file: str) -> Row:
     }
     speed = summary.generation_tokens_per_s if summary else None
     requests = statistics.whole_requests(record.samples, cell) if summary else []
+    roofline = record.roofline.model_dump(include=set(Row.model_fields)) if record.roofline else {}
     return Row(
         record_id=record.record_id,
         cell_id=record.cell_id,
@@ -125,6 +134,8 @@ def row(record: Record, file: str) -> Row:
         generation_tokens_per_s_high=speed.interval.high if speed and speed.interval else None,
         generation_tokens_per_s_stdev=speed.stdev if speed else None,
         memory_bytes=memory_bytes(record),
+        minimum_to_run_bytes=summary.need.minimum_to_run_bytes if summary and summary.need else None,
+        joules_per_token=_joules_per_token(record),
         load_s=record.load_s,
         machine=hardware(record.machine),
         driver=record.machine.driver or "",
@@ -147,6 +158,7 @@ def row(record: Record, file: str) -> Row:
         inter_token_s=_gap_percentiles(requests),
         **figures,
         **latencies,
+        **roofline,
         **memory.model_dump(include=Row.model_fields.keys() & Memory.model_fields.keys()),
     )
 
@@ -173,8 +185,9 @@ def memory_bytes(record: Record) -> int | None:
         return None
     if not record.gpus:
         return record.summary.memory.host_peak_rss_bytes
-    takes_a_share = record.cell.settings.gpu_memory_utilization is not None
-    return None if takes_a_share else record.summary.memory.allocator_peak_allocated_bytes
+    if record.cell.settings.gpu_memory_utilization is not None:
+        return record.summary.need.minimum_to_run_bytes if record.summary.need else None
+    return record.summary.memory.allocator_peak_allocated_bytes
 
 
 def hardware(machine: Machine) -> str:
@@ -212,6 +225,17 @@ def newest(shown: Sequence[Row]) -> tuple[list[Row], int]:
     latest = {(row.cell_id, row.machine, row.driver): row for row in sorted(shown, key=lambda row: row.created_at)}
     kept = {row.record_id for row in latest.values()}
     return [row for row in shown if row.record_id in kept], len(shown) - len(kept)
+
+
+def _joules_per_token(record: Record) -> float | None:
+    """The mean over the repeats; None unless each has a figure that is fine enough."""
+    energies = [sample.readings.energy if sample.readings else None for sample in record.samples]
+    joules = [
+        energy.per_generated_token_joules
+        for energy in energies
+        if energy and not energy.too_coarse and energy.per_generated_token_joules is not None
+    ]
+    return fmean(joules) if joules and len(joules) == len(energies) else None
 
 
 def _mean(quantity: Quantity | None) -> float | None:

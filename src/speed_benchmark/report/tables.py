@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
+from speed_benchmark.report import rows as flat
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.layout import one_line
 from speed_benchmark.report.rows import GIB, memory_bytes
@@ -51,6 +52,8 @@ def print_table(records: Sequence[Record], paths: Sequence[Path]) -> None:
     numeric = tuple(2 <= index <= 6 for index in range(len(columns)))
     _print_whole(console, _table(columns, numeric, [_row(record) for record in records], 0))
     console.print("speed: generated tokens / whole request time, the Qwen2.5 report's definition; mean of the repeats")
+    for line in bars(_bars(records)):
+        console.print(line, soft_wrap=True)
     for record in records:
         for line in explain(record):
             console.print(line, soft_wrap=True)
@@ -95,6 +98,19 @@ def bars(values: Sequence[tuple[str, float, str]]) -> list[str]:
     ]
 
 
+def _bars(records: Sequence[Record]) -> list[tuple[str, float, str]]:
+    """The speed of each record, or of each repeat where there is one record."""
+    shown = [flat.row(record, "") for record in records]
+    if len(shown) == 1:
+        speeds = shown[0].repeat_tokens_per_s
+        return [(f"repeat {number}", speed, f"{speed:.2f}") for number, speed in enumerate(speeds, 1)]
+    return [
+        (f"{one.model} {one.quantization} {one.engine} {one.input_tokens}", speed, f"{speed:.2f}")
+        for one in shown
+        if one.measured and (speed := one.generation_tokens_per_s) is not None
+    ]
+
+
 def _bar(share: float) -> str:
     whole, eighths = divmod(round(share * _BAR_COLUMNS * 8), 8)
     return "█" * whole + (_EIGHTHS[eighths] if eighths else "")
@@ -114,7 +130,7 @@ def _print_whole(console: Console, table: RichTable) -> None:
 def _table(columns: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]], spanned: int) -> RichTable:
     table = RichTable(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, column in enumerate(table.columns):
-        words = [word for row in rows for word in row[index][:28].split(" ")]
+        words = [word for row in rows for word in ([row[index]] if numeric[index] else row[index][:28].split(" "))]
         column.justify = "right" if numeric[index] else "left"
         column.overflow = "fold"
         column.min_width = max(map(cell_len, [*words, *str(column.header).split(" ")]))
