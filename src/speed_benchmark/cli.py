@@ -179,6 +179,19 @@ def reference(
     return verbs.reference(paths, form, lang, out, plots)
 
 
+def machine(
+    gpus: Annotated[str | None, typer.Option("--gpus", help="GPUs to look at; all visible, else the CPU")] = None,
+    again: Annotated[bool, typer.Option("--again", help="measure the rates again")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
+) -> int:
+    """Show this machine, and the memory bandwidth and matrix rate that it was measured to reach."""
+    from speed_benchmark.inventory import print_inventory, take
+    from speed_benchmark.plan import parse_gpus
+
+    print_inventory(take(parse_gpus(gpus), again=again), as_json=json)
+    return 0
+
+
 def script(engine: str) -> None:
     """The command line of one of the report's scripts: `speed-benchmark run` for one engine."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -277,5 +290,5 @@ app.command("plan", help="What run would do: cells, loads, memory, GPUs, time; n
     _command(foresee, None)
 )
 app.command("synthesize")(synthesize)
-for _verb in (verify, report, compare, gate, reference):
+for _verb in (machine, verify, report, compare, gate, reference):
     app.command()(_verb)

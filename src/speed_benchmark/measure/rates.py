@@ -43,14 +43,16 @@ def known(gpus: Sequence[int]) -> Rates | None:
         return None
 
 
-def measured(gpus: Sequence[int], environment: Mapping[str, str], *, keep: bool = True) -> Rates | None:
+def measured(
+    gpus: Sequence[int], environment: Mapping[str, str], *, keep: bool = True, again: bool = False
+) -> Rates | None:
     """The rates that are known, else measured now in a process with this `environment`; None where that fails.
 
     The device should be idle; `keep` says whether they are kept for the next time. A processor's rates that were
-    measured beside other work are measured again once there is less of it. Takes a few seconds, and as long again
-    to import PyTorch.
+    measured beside other work are measured again once there is less of it, any rates if asked to do so `again`.
+    Takes a few seconds, and as long again to import PyTorch.
     """
-    rates = known(gpus)
+    rates = None if again else known(gpus)
     if rates and (gpus or rates.other_cores <= host.QUIET_CORES or host.other_cores() >= rates.other_cores):
         return rates
     try:
