@@ -20,7 +20,6 @@ from speed_benchmark.measure.profile import device_busy
 from speed_benchmark.measure.request import measure
 from speed_benchmark.prompts import make_prompt, random_prompt
 from speed_benchmark.results.record import Audit, Cause, Outcome, Sample
-from speed_benchmark.results.statistics import precise, time_to_first_token_s
 
 PULSE_S = 0.5
 # Where nothing is cached, all of so many repeated prompts are faster than as many new ones in 1 of 252 audits.
@@ -136,11 +135,11 @@ def _measure_cell(engine: Engine, job: events.Job, index: int, cell: Cell, memor
 
     for number in range(protocol.warmups):
         run("warmup", number, protocol.warmups)
-    most = protocol.max_repeats if protocol.precision and protocol.max_repeats else protocol.repeats
+    most = protocol.max_repeats or protocol.repeats
     until = engine.clock.now() + (protocol.max_seconds or math.inf)
     samples: list[Sample] = []
     for number in range(most):
-        if number >= protocol.repeats and (engine.clock.now() >= until or precise(samples, cell)):
+        if number >= protocol.repeats and (engine.clock.now() >= until or _precise(samples, cell)):
             break
         samples += run("repeat", number, most)
     if protocol.audit:
@@ -151,7 +150,7 @@ def _measure_cell(engine: Engine, job: events.Job, index: int, cell: Cell, memor
             fresh = random_prompt(cell.workload.context_length, vocab_size, cell.workload.seed + number + 1)
             repeated = measure(engine, request, memory, [])
             distinct = measure(engine, request.model_copy(update={"prompt_token_ids": fresh}), memory, [])
-            times_s.append((time_to_first_token_s(repeated), time_to_first_token_s(distinct)))
+            times_s.append((repeated.token_times_s[0], distinct.token_times_s[0]))
         repeated_s, distinct_s = zip(*times_s[1:], strict=True)
         pipe.send(events.Audited(cell=index, audit=Audit(repeated_s=repeated_s, distinct_s=distinct_s)))
     if index in job.profile:
@@ -160,6 +159,12 @@ def _measure_cell(engine: Engine, job: events.Job, index: int, cell: Cell, memor
         if profile:
             pipe.send(events.Profiled(cell=index, profile=profile))
     pipe.send(events.CellDone(cell=index))
+
+
+def _precise(samples: list[Sample], cell: Cell) -> bool:
+    from speed_benchmark.results.statistics import precise  # and scipy with it: only where it is asked for
+
+    return precise(samples, cell)
 
 
 def _model_sampling(folder: Path) -> Sampling:
