@@ -157,6 +157,7 @@ def test_weight_format(fake_record: Make) -> None:
     [
         ("auto", "BF16", "FP16", True),
         ("float16", "BF16", "FP16", False),
+        ("float16", "BF16", "FP32", False),
         ("float16", "GPTQ-Int4", "FP16", True),
         ("float16", "BF16", "AWQ", True),
     ],
@@ -204,6 +205,7 @@ def test_as_fast_when_repeated(fake_record: Make) -> None:
     assert found(audited(record, (0.899,) * 5, (1.0,) * 5), "faster_when_repeated")
     assert not found(audited(record, (0.5, 0.5, 0.5, 0.5, 1.0), (1.0,) * 5), "faster_when_repeated")
     assert not found(audited(record, (1.0,) * 5, (0.5,) * 5), "faster_when_repeated")
+    assert not found(audited(record, (0.019,) * 5, (0.02,) * 5), "faster_when_repeated")
 
 
 def test_not_finite(fake_record: Make) -> None:
@@ -247,6 +249,15 @@ def test_clocks_of_a_sample_without_them(fake_record: Make) -> None:
     for field in ("started_at_s", "ended_at_unix_s"):
         samples = tuple(sample.model_copy(update={field: None}) for sample in record.samples)
         assert not found(judge(record.model_copy(update={"samples": samples})), "clocks")
+    two = fake_record([2.0] * 3, [2.0] * 3, unix_rate=1.5)
+    first = [sample.process == 0 for sample in two.samples]
+    partly = tuple(
+        sample.model_copy(update={"started_at_s": None}) if gone else sample
+        for gone, sample in zip(first, two.samples, strict=True)
+    )
+    assert len(found(judge(two.model_copy(update={"samples": partly})), "clocks")) == 1
+    second = two.samples[3:]
+    assert len(found(judge(two.model_copy(update={"samples": second, "warmups": two.warmups[1:]})), "clocks")) == 1
 
 
 def test_no_warmup(fake_record: Make) -> None:
@@ -267,11 +278,11 @@ def test_slow_first_repeat(fake_record: Make) -> None:
     assert slow.verdict is Verdict.DOUBTFUL
 
 
-@pytest.mark.parametrize("first", [2.045, 1.0])
-def test_a_first_repeat_that_is_not_slow(fake_record: Make, first: float) -> None:
+@pytest.mark.parametrize(("first", "slow"), [(2.0509, False), (2.0517, True), (1.0, False)])
+def test_a_first_repeat_that_is_not_slow(fake_record: Make, first: float, slow: bool) -> None:
     # others: mean 2, stdev 0.0125, limit 2.0513; and a fast first one is an outlier, if anything
     others = [2.0, 2.0, 2.0, 2.0 + 0.02**0.5 / 8, 2.0 - 0.02**0.5 / 8]
-    assert not found(fake_record([first, *others]), "slow_first_repeat")
+    assert bool(found(fake_record([first, *others]), "slow_first_repeat")) is slow
 
 
 def test_a_slow_first_repeat_that_is_too_little_to_matter(fake_record: Make) -> None:
@@ -281,11 +292,18 @@ def test_a_slow_first_repeat_that_is_too_little_to_matter(fake_record: Make) -> 
 
 
 def test_a_slow_first_repeat_of_a_process(fake_record: Make) -> None:
-    record = fake_record([2.0] * 3, [3.0, 2.0, 2.0])
+    record = fake_record([2.0] * 3, [3.0, 2.0, 2.1])
+    assert texts(record, "slow_first_repeat") == []
+    record = fake_record([2.0] * 3, [3.0, 2.0, 2.02])
     assert texts(record, "slow_first_repeat") == [
-        "doubtful: process 2, repeat 1 took 3 s, the others 2 s on average; --warmups 2"
+        "doubtful: process 2, repeat 1 took 3 s, the others 2.01 s on average; --warmups 2"
     ]
     assert not found(record, "outlier")
+
+
+def test_an_outlier_of_a_process(fake_record: Make) -> None:
+    record = fake_record([2.0] * 5, [9.0, 2.1, 2.0, 2.0, 2.0])
+    assert [text.partition(" took")[0] for text in texts(record, "outlier")] == ["note: process 2, repeat 2"]
 
 
 def test_outliers(fake_record: Make) -> None:

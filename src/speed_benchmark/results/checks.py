@@ -104,10 +104,10 @@ def missing_repeats(record: Record) -> Iterator[Finding]:
     if record.outcome not in (Outcome.OK, Outcome.INVALID):
         return
     protocol, windows = record.cell.protocol, 2 if record.cell.protocol.quick else 1
-    most = protocol.max_repeats if protocol.precision and protocol.max_repeats else protocol.repeats
+    most = protocol.max_repeats or protocol.repeats
     for process in range(protocol.processes):
         there = sum(sample.process == process for sample in record.samples) / windows
-        if not protocol.repeats <= there <= max(most, protocol.repeats):
+        if not protocol.repeats <= there <= most:
             yield Finding(
                 code="missing_repeats",
                 severity=Severity.INVALID,
