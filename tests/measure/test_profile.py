@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from speed_benchmark.engines.fake import FakeEngine
-from speed_benchmark.engines.protocol import Request, Sampling
+from speed_benchmark.engines.protocol import Engine, Request, Sampling
 from speed_benchmark.measure.profile import SKIPPED, TOKENS, _Watch, covered, device_busy
 
 
@@ -47,7 +48,7 @@ def test_the_share_is_of_the_time_between_the_tokens() -> None:
         ),
         autograd=SimpleNamespace(DeviceType=SimpleNamespace(CUDA=torch.autograd.DeviceType.CPU)),
     )
-    watch = _Watch(on_cpu, Sleeper(), TOKENS)
+    watch = _Watch(on_cpu, cast("Engine", Sleeper()), TOKENS)
     Sleeper().generate(watch.on_token)
     profile = watch.profile()
     assert profile.error is None
@@ -63,7 +64,7 @@ def test_a_profiler_that_fails_is_a_line_in_the_record() -> None:
             profile=lambda **_: SimpleNamespace(start=None), ProfilerActivity=torch.profiler.ProfilerActivity
         )
     )
-    watch = _Watch(broken, Sleeper(), TOKENS)
+    watch = _Watch(broken, cast("Engine", Sleeper()), TOKENS)
     Sleeper().generate(watch.on_token)
     assert watch.profile().error == "TypeError: 'NoneType' object is not callable"
 
@@ -74,4 +75,4 @@ def test_without_a_gpu_there_is_nothing_to_ask() -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         pytest.skip("a GPU is in use here")
-    assert device_busy(FakeEngine(), request) is None
+    assert device_busy(cast("Engine", FakeEngine()), request) is None

@@ -408,7 +408,8 @@ def foreign_memory(record: Record) -> Iterator[Finding]:
     """Nobody else took or gave back the GPUs' memory while the repeats ran."""
     outside = [taken for taken in (_outside_bytes(sample) for sample in record.samples) if taken is not None]
     before = [gpu.memory_used_bytes for gpu in record.machine_before.gpus]
-    if record.samples and record.samples[0].memory.process_device_bytes is not None and None not in before:
+    told = all(sample.memory.process_device_bytes is not None for sample in record.samples)
+    if outside and told and before and None not in before:
         outside.append(sum(taken for taken in before if taken is not None))
     change = max(outside) - min(outside) if outside else 0
     if change > FOREIGN_BYTES:
