@@ -1,0 +1,269 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from speed_benchmark import engines
+from speed_benchmark.cell import EngineSettings
+from speed_benchmark.engines.protocol import Load, OutOfMemoryError, Request, Sampling, UnsupportedError
+from speed_benchmark.engines.vllm import VllmEngine, _explained
+from speed_benchmark.models import catalogue, rope
+from speed_benchmark.models.checkpoint import tensors
+from speed_benchmark.models.synthetic import synthesize
+
+pytestmark = pytest.mark.skipif(
+    find_spec("vllm") is None or torch.cuda.is_available(), reason="asks for vLLM's build for the CPU"
+)
+
+SUFFIXES = {"BF16": "", "GPTQ-Int4": "-GPTQ-Int4", "GPTQ-Int8": "-GPTQ-Int8", "AWQ": "-AWQ"}
+SHAPE = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_window_layers": 2,
+    "max_position_embeddings": 64,
+    "vocab_size": 512,
+}
+CACHE_BYTES_PER_TOKEN = 2 * 2 * 2 * 32 * 2  # layers, keys and values, heads, head size, bytes
+BLOCK_TOKENS = 128
+PROMPT = (5, 17, 300, 8, 250, 99, 1)
+GREEDY = Sampling()
+SAMPLED = Sampling(temperature=0.9, top_p=0.8, top_k=20, repetition_penalty=1.1)
+MAX_MODEL_LEN = 64
+
+Run = Callable[[str], dict[str, Any]]
+
+
+def config_of(quantization: str) -> dict[str, Any]:
+    entry = catalogue.lookup("Qwen2.5-0.5B-Instruct" + SUFFIXES[quantization])
+    assert entry is not None
+    return entry.config | SHAPE
+
+
+def request(count: int, prompt: tuple[int, ...] = PROMPT, sampling: Sampling = GREEDY, seed: int = 0) -> Request:
+    return Request(prompt_token_ids=prompt, generate_length=count, sampling=sampling, seed=seed)
+
+
+def load(folder: Path, overrides: dict[str, Any] | None = None, **settings: Any) -> Load:
+    defaults: dict[str, Any] = {
+        "engine": "vllm",
+        "max_model_len": MAX_MODEL_LEN,
+        "gpu_memory_utilization": 0.9,
+        "enforce_eager": True,
+    }
+    return Load(
+        checkpoint_dir=str(folder),
+        settings=EngineSettings(**defaults | settings),
+        max_total_tokens=MAX_MODEL_LEN,
+        config_overrides=overrides or {},
+    )
+
+
+def run(what: Load, *requests: Request) -> dict[str, Any]:
+    """What an engine in a fresh process answers."""
+    script = {
+        "load": what.model_dump(mode="json"),
+        "requests": [request.model_dump(mode="json") for request in requests],
+    }
+    process = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("run_vllm.py"))],
+        input=json.dumps(script),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    answer: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return answer
+
+
+REQUESTS = {
+    "greedy": request(40),
+    "one token": request(1),
+    "one token in": request(9, prompt=(3,)),
+    "greedy again": request(40),
+    "fills the model's length": request(40, prompt=tuple(range(24))),
+    "one too many": request(41, prompt=tuple(range(24))),
+    "sampled": request(12, sampling=SAMPLED, seed=3),
+    "sampled again": request(12, sampling=SAMPLED, seed=3),
+    "another seed": request(12, sampling=SAMPLED, seed=4),
+    "penalised": request(12, sampling=Sampling(repetition_penalty=1.5)),
+}
+
+
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BF16 checkpoint whose weights are so large that greedy output varies, and whose every token ends a sequence."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "BF16"
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(**config_of("BF16") | {"initializer_range": 0.3, "eos_token_id": 0})
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.generation_config = GenerationConfig(eos_token_id=list(range(512)))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(talkative: Path) -> dict[str, Any]:
+    """What one engine, compiled and computing in float32, answers to REQUESTS."""
+    return run(load(talkative, dtype="float32", enforce_eager=False), *REQUESTS.values())
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    @cache
+    def answered(quantization: str) -> dict[str, Any]:
+        folder = synthesize(config_of(quantization), {}, tmp_path_factory.mktemp("made") / quantization)
+        return run(load(folder), request(5), request(5))
+
+    return answered
+
+
+def answer(answers: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = answers["answers"][list(REQUESTS).index(name)]
+    return found
+
+
+def test_it_is_registered() -> None:
+    assert engines.find("vllm") is VllmEngine
+
+
+@pytest.mark.parametrize("name", [name for name in REQUESTS if name != "one too many"])
+def test_exact_counts_and_a_time_for_each_token(answers: dict[str, Any], name: str) -> None:
+    got = answer(answers, name)
+    assert len(got["ids"]) == len(got["times"]) == REQUESTS[name].generate_length
+    assert all(earlier < later for earlier, later in pairwise([*got["times"], got["end"]]))
+
+
+def test_tokens_come_one_by_one(answers: dict[str, Any]) -> None:
+    times = answer(answers, "greedy")["times"]
+    gaps = sorted(later - earlier for earlier, later in pairwise(times))
+    # Were several handed over at once, most gaps would be the time of a call, a thousandth of a step's.
+    assert gaps[len(gaps) // 4] > 20e-6
+
+
+def test_nothing_comes_from_a_cache(answers: dict[str, Any]) -> None:
+    assert answers["loaded"]["prefix_caching"] is False
+    assert {got["cached"] for got in answers["answers"] if "cached" in got} == {0}
+
+
+def test_end_of_sequence_ends_nothing(answers: dict[str, Any]) -> None:
+    assert len(answers["ended"]) == 1
+    assert answers["plain"] == answer(answers, "greedy")["ids"]
+
+
+def test_greedy_is_what_transformers_computes(answers: dict[str, Any], talkative: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(talkative, dtype=torch.float32)
+    for name in ("one token", "one token in", "greedy", "fills the model's length"):
+        prompt, ids = REQUESTS[name].prompt_token_ids, answer(answers, name)["ids"]
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1]
+        chosen = logits.gather(1, torch.tensor(ids)[:, None])[:, 0]
+        # float32 sums in another order: a few hundred roundings of 6e-8 of the largest logit.
+        assert (logits.max(1).values - chosen).max() <= 1e-4 * logits.abs().max()
+    assert len(set(answer(answers, "greedy")["ids"])) > 15
+    assert answer(answers, "greedy again")["ids"] == answer(answers, "greedy")["ids"]
+    assert answer(answers, "one token")["ids"] == answer(answers, "greedy")["ids"][:1]
+
+
+def test_sampling_is_what_was_asked_and_follows_the_seed(answers: dict[str, Any], talkative: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(talkative, dtype=torch.float32)
+    model.generation_config = GenerationConfig(max_new_tokens=12, repetition_penalty=1.5)
+    expected = model.generate(torch.tensor([PROMPT]))[0, len(PROMPT) :].tolist()
+    assert answer(answers, "penalised")["ids"] == expected != answer(answers, "greedy")["ids"][:12]
+    sampled = answer(answers, "sampled")["ids"]
+    assert answer(answers, "sampled again")["ids"] == sampled
+    assert answer(answers, "another seed")["ids"] != sampled
+
+
+def test_a_request_past_the_cache_is_too_little_memory(answers: dict[str, Any]) -> None:
+    assert answer(answers, "one too many")["error"] == f"65 tokens, and vLLM has room for {MAX_MODEL_LEN}"
+
+
+def test_reads_back_what_runs(answers: dict[str, Any]) -> None:
+    loaded = answers["loaded"]
+    stored = sum(tensor.size_bytes for tensor in tensors(config_of("BF16")))
+    assert (loaded["quantization"], loaded["dtype"], loaded["kv_cache_dtype"]) == ("FP32", "float32", "float32")
+    assert loaded["weight_bytes"] == 2 * stored
+    assert loaded["execution"] == "compiled"
+    assert loaded["attention_implementation"] == "CPU_ATTN"
+    assert loaded["rope"] == "default"
+    assert loaded["max_model_len"] == MAX_MODEL_LEN
+    assert loaded["kv_cache_bytes_per_token"] == 2 * CACHE_BYTES_PER_TOKEN
+    assert loaded["kv_cache_block_tokens"] == BLOCK_TOKENS
+    assert loaded["kv_cache_capacity_tokens"] == 2 * BLOCK_TOKENS
+    assert loaded["kv_cache_allocated_bytes"] == 2 * BLOCK_TOKENS * 2 * CACHE_BYTES_PER_TOKEN
+    assert len(loaded["devices"]) == 1
+    assert answers["workers_left"] == []
+
+
+@pytest.mark.parametrize("quantization", ["GPTQ-Int4", "AWQ"])
+def test_runs_and_reads_back_quantised_weights(quantised: Run, quantization: str) -> None:
+    got = quantised(quantization)
+    loaded = got["loaded"]
+    stored = sum(tensor.size_bytes for tensor in tensors(config_of(quantization)))
+    assert loaded["quantization"] == quantization
+    assert loaded["quantization_kernels"] == ["CPUWNA16LinearKernel"]
+    assert (loaded["dtype"], loaded["execution"]) == ("float16", "eager")
+    # vLLM drops what it has no use for of GPTQ, zero points and the order of groups; nothing is unpacked.
+    assert 0.9 * stored < loaded["weight_bytes"] <= stored
+    first, second = got["answers"]
+    assert first["ids"] == second["ids"] == got["plain"]
+    assert len(first["ids"]) == len(first["times"]) == 5
+    assert second["cached"] == 0
+
+
+def test_yarn_reaches_the_rotary_embedding(tmp_path: Path) -> None:
+    folder = synthesize(config_of("BF16"), {}, tmp_path / "made")
+    overrides = rope.config_overrides(config_of("BF16"), 200)
+    prompt = tuple(range(170))
+    got = run(load(folder, overrides, max_model_len=200), request(30, prompt))
+    assert (got["loaded"]["rope"], got["loaded"]["quantization"]) == ("yarn factor 4.0", "BF16")
+    assert got["loaded"]["weight_bytes"] == sum(tensor.size_bytes for tensor in tensors(config_of("BF16")))
+    assert got["answers"][0]["ids"] == got["plain"]
+    assert len(got["answers"][0]["ids"]) == 30
+
+
+def test_weights_of_8_bits_are_unsupported_on_the_cpu(quantised: Run) -> None:
+    got = quantised("GPTQ-Int8")
+    assert got["error"] == "UnsupportedError"
+    assert "does not support weight_bits = uint8b128" in got["text"]
+    assert "\n" not in got["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("CUDA out of memory. Tried to allocate\n2 GiB", OutOfMemoryError),
+        ("No available memory for the cache blocks. Try increasing `gpu_memory_utilization`", OutOfMemoryError),
+        ("(4.0 GiB KV cache is needed, which is larger than the available KV cache memory (1.0 GiB)", OutOfMemoryError),
+        ("Free memory on device is less than desired GPU memory utilization (0.9)", OutOfMemoryError),
+        ("Total number of attention heads (14) must be divisible by tensor parallel size (4).", UnsupportedError),
+        ("Failed to find a kernel that can implement the WNA16 linear layer. Reasons:\nnone", UnsupportedError),
+    ],
+)
+def test_tells_memory_and_support_from_other_errors(text: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind) as caught, _explained():
+        raise ValueError(text)
+    assert str(caught.value) == " ".join(text.split())
+    with pytest.raises(ValueError, match="anything else"), _explained():
+        raise ValueError("anything else")
+
+
+def test_a_gpu_that_this_build_is_not_for(talkative: Path) -> None:
+    assert run(load(talkative, gpu_count=1)) == {
+        "error": "UnsupportedError",
+        "text": "this build of vLLM is for the CPU",
+    }
