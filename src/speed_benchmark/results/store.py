@@ -62,7 +62,7 @@ class Store:
 
         The lock dies with this process, however it ends. Raises UserError while another process holds it.
         """
-        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self.folder / ".lock", os.O_RDONLY | os.O_CREAT, 0o644)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,9 +198,9 @@ def _write_durably(path: Path, content: bytes) -> None:
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-        _name(Path(temporary), path)
+        _name(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        _remove(temporary)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
@@ -208,7 +208,11 @@ def _write_durably(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def _name(temporary: Path, path: Path) -> None:
+def _remove(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+
+
+def _name(temporary: str, path: Path) -> None:
     """Give a file its name, unless that is taken."""
     try:
         os.link(temporary, path)
@@ -217,7 +221,7 @@ def _name(temporary: Path, path: Path) -> None:
             raise
         if path.exists():  # a file system without links
             raise FileExistsError(path) from None
-        temporary.replace(path)
+        Path(temporary).replace(path)
 
 
 def _rescue(record: Record) -> str:
