@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from speed_benchmark.results.checks import judge
-from speed_benchmark.results.record import Audit, Finding, Outcome, Record, Sample, Severity, Verdict
+from speed_benchmark.results.record import Audit, Finding, Outcome, Record, Sample, Severity, Share, Verdict
 
 Make = Callable[..., Record]
 Dtype = Literal["auto", "float16"]
@@ -537,3 +537,18 @@ def test_other_choice(fake_record: Make) -> None:
     assert texts(judge(record.model_copy(update={"loaded": loaded})), "other_choice") == [
         "note: no such kernel; see the reason"
     ]
+
+
+def test_shared_host(fake_record: Make) -> None:
+    record = fake_record([2.0] * 6)
+
+    def beside(workers: int, cores: int) -> list[str]:
+        share = Share(workers_beside=workers, cores=cores)
+        return texts(judge(record.model_copy(update={"share": share})), "shared_host")
+
+    rest = "they share memory, power and cooling; measure without --parallel to be sure"
+    assert beside(2, 4) == [f"note: ran beside 2 other workers, bound to 4 cores; {rest}"]
+    assert beside(1, 3) == [f"doubtful: ran beside 1 other workers, bound to 3 cores; {rest}"]
+    assert beside(1, 0) == [f"doubtful: ran beside 1 other workers, not bound to cores of its own; {rest}"]
+    assert beside(0, 0) == []
+    assert not found(record, "shared_host")
