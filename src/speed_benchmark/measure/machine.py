@@ -1,5 +1,6 @@
 """The machine: what it is, and how it is doing at one moment."""
 
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ def describe(gpus: Sequence[int]) -> Machine:
     return Machine(
         processor=_processor(),
         cores=psutil.cpu_count() or 1,
+        usable_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()}",
         gpus=tuple(nvml.describe(gpu) for gpu in gpus),

@@ -3,7 +3,6 @@
 As a program, `python -m speed_benchmark.measure.rates cpu|cuda` measures one device and prints its rates as JSON.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -162,8 +161,7 @@ def _best(call: Callable[[], object], amount: float, time_s: float, on_gpu: bool
 def _file(gpus: Sequence[int]) -> Path:
     """Where the rates of a machine are kept, by what it is; drivers and numbers of GPUs beside it change nothing."""
     described = machine.describe(gpus[:1]).model_dump(mode="json", exclude={"gpus": {"__all__": {"index"}}})
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    key = digest([_KIND, described, None if gpus else cores])
+    key = digest([_KIND, described])
     return cache.folder("rates") / f"{key.removeprefix('sha256:')[:32]}.json"
 
 

@@ -264,10 +264,14 @@ class Gpu(Frozen):
 
 
 class Machine(Frozen):
-    """The hardware and the driver: what two records must share to be compared."""
+    """The hardware and the driver: what two records must share to be compared.
+
+    `usable_cores` are those of its `cores` that this tool may run on.
+    """
 
     processor: str
     cores: int
+    usable_cores: int | None = None
     memory_bytes: int
     system: str
     gpus: tuple[Gpu, ...] = ()
@@ -298,13 +302,14 @@ class MachineState(Frozen):
 
 
 class Provenance(Frozen):
-    """Which software made the record."""
+    """Which software made the record; `environment` are the variables that steer libraries, secrets and paths left out."""
 
     tool_version: str
     git_commit: str | None = None
     command: tuple[str, ...] = ()
     python: str = ""
     packages: dict[str, str] = {}
+    environment: dict[str, str] = {}
 
 
 class Work(Frozen):
