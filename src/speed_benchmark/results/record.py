@@ -302,7 +302,7 @@ class MachineState(Frozen):
 
 
 class Provenance(Frozen):
-    """Which software made the record; `environment` are the variables that steer libraries, secrets and paths left out."""
+    """Which software made the record; `environment` has the variables that steer libraries, no secrets, no paths."""
 
     tool_version: str
     git_commit: str | None = None
