@@ -188,6 +188,21 @@ def test_nothing_of_a_record_runs(
     assert len(shown) == 3
 
 
+def test_roofline_and_energy_are_drawn_where_they_are_known(
+    measured: dict[str, Record], vary: Vary, opened: Callable[..., tuple[Page, list[str]]]
+) -> None:
+    known = table_rows([vary(measured["ok"], gpus=1, input_tokens=length) for length in (1, 6144)])
+    known = [row.model_copy(update={"decode_bandwidth_share": 0.625, "joules_per_token": 1.25}) for row in known]
+    page, wrong = opened(html(documents.report(known, "en", "qwen2.5")))
+    assert wrong == []
+    assert page.locator("#charts-roofline .mark-symbol path").count() == 2
+    assert page.locator("#charts-energy .mark-symbol path").count() == 2
+    page.locator("#raw tbody tr").first.click()
+    text = page.locator("dialog[open]").inner_text()
+    assert "Share of the bandwidth, decoding (%)\n62.5" in text
+    assert "Energy per token (J)\n1.25" in text
+
+
 def test_the_page_says_what_may_run(content: str) -> None:
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', content)
     assert policy

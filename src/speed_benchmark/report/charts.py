@@ -127,6 +127,7 @@ def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[s
     drawn = {
         "speed": (alt.layer(interval, speeds), "speed"),
         "memory": (lines(linear("memory_gib", words["axis_memory"])), "memory_gib"),
+        "roofline": (lines(linear("roofline", words["axis_share"])), "roofline"),
         "first_token": (
             lines(logarithmic(["first_token_ms"], words["axis_milliseconds"])),
             "first_token_ms",

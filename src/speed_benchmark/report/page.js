@@ -217,10 +217,11 @@
   more.addEventListener("click", () => { room += 500; fill(chosen()); });
 
   const layouts = [...document.querySelectorAll(".layout")];
+  let narrowed = false;
   const update = () => {
-    const wanted = chosen();
+    const wanted = chosen(), narrows = Object.values(wanted).some(Boolean);
     fill(wanted);
-    for (const layout of layouts) {
+    for (const layout of narrows || narrowed ? layouts : []) {
       const rows = [...layout.querySelectorAll("tbody tr")];
       let any = false;
       for (const row of rows) {
@@ -230,6 +231,7 @@
       }
       layout.hidden = !any;
     }
+    narrowed = narrows;
     drawAll(wanted);
   };
   filters.forEach((filter) => filter.addEventListener("change", update));
