@@ -8,7 +8,6 @@ import pytest
 from speed_benchmark.results.checks import judge
 from speed_benchmark.results.record import (
     GpuReadings,
-    GpuState,
     Machine,
     MachineState,
     Memory,
@@ -101,14 +100,14 @@ def test_lowered_clocks(steady: Record, reason: str, text: str) -> None:
     assert texts(changed(steady, held, held), "throttled") == [text]
 
 
-def taken(used: float, process: float | None = None, reserved: float | None = None) -> dict[str, Any]:
-    names = ("device_used_bytes", "process_device_bytes", "allocator_peak_reserved_bytes")
+def memory(used: float, process: float | None = None, reserved: float | None = None) -> Memory:
+    names = ("device_used_bytes", "process_device_bytes", "allocator_reserved_bytes")
     values = (used, process, reserved)
-    return {
-        "memory": Memory(
-            **{name: round(value * GIB) for name, value in zip(names, values, strict=True) if value is not None}
-        )
-    }
+    return Memory(**{name: round(value * GIB) for name, value in zip(names, values, strict=True) if value is not None})
+
+
+def taken(*values: float | None) -> dict[str, Any]:
+    return {"memory": memory(*values)}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -131,14 +130,25 @@ def test_memory_that_others_take_meanwhile(steady: Record, samples: list[dict[st
     ]
 
 
-@pytest.mark.parametrize(("before", "found"), [(1.0, 0), (0.5, 1), (None, 0)])
-def test_memory_that_others_took_since_before_the_load(steady: Record, before: float | None, found: int) -> None:
-    gpu = GpuState(index=0, memory_used_bytes=None if before is None else round(before * GIB))
-    state = steady.machine_before.model_copy(update={"gpus": (gpu,)})
-    record = changed(steady, *[taken(10, 9)] * 3, machine_before=state)
-    assert len(texts(record, "foreign_memory")) == found
-    hidden = changed(steady, *[taken(10, None, 8)] * 3, machine_before=state)
-    assert texts(hidden, "foreign_memory") == [], "a context of one's own can't be told from others"
+@pytest.mark.parametrize(
+    ("load", "found"),
+    [
+        (memory(12, None, 10.4), []),
+        (memory(12, None, 10.6), ["0.6"]),
+        (memory(12, None, 9.6), []),
+        (memory(12, None, 9.4), ["0.6"]),
+        (memory(12, 10.6, 9), ["0.6"]),
+        (Memory(), []),
+        (None, []),
+    ],
+)
+def test_memory_that_others_took_since_the_load(steady: Record, load: Memory | None, found: list[str]) -> None:
+    samples = [taken(10, 8 if load and load.process_device_bytes else None, 8)] * 3
+    assert texts(changed(steady, *samples, load_memory=load), "foreign_memory") == [
+        f"doubtful: what others have of the GPUs' memory changed by {change} GiB; "
+        "measure again while nobody else uses the GPUs"
+        for change in found
+    ]
 
 
 def host(others: float, own: float = 0.0) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class MemoryReader:
         return Memory(
             allocator_peak_allocated_bytes=sum(map(cuda.max_memory_allocated, devices)) if cuda else None,
             allocator_peak_reserved_bytes=sum(map(cuda.max_memory_reserved, devices)) if cuda else None,
+            allocator_reserved_bytes=sum(map(cuda.memory_reserved, devices)) if cuda else None,
             process_device_bytes=nvml.process_memory_bytes(self.gpus, processes),
             device_used_bytes=nvml.used_memory_bytes(self.gpus),
             host_peak_rss_bytes=_host_peak_rss_bytes(),

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from speed_benchmark.cell import INTERVAL_REPEATS, QUICK_WINDOW_TOKENS, Cell
 from speed_benchmark.results.need import memory_need
-from speed_benchmark.results.record import Finding, Outcome, Record, Sample, Severity, Verdict
+from speed_benchmark.results.record import Finding, Memory, Outcome, Record, Sample, Severity, Verdict
 from speed_benchmark.results.roofline import roofline
 from speed_benchmark.results.statistics import (
     INTERVAL_PROCESSES,
@@ -44,8 +44,9 @@ CACHED = 0.1
 # A program that competes for the processor gets half a core at least, a quiet machine's own doings stay far below;
 # on many cores, what others do matters as a share.
 OTHER_CORES, OTHER_SHARE = 0.25, 0.02
-# A CUDA context of somebody else takes more than this; libraries that are loaded late, in one of one's own, less.
-FOREIGN_BYTES = 256 * 2**20
+# A CUDA context of somebody else takes more than the first from one repeat to the next, and more than the second
+# since the load; kernels and libraries that are loaded by the first requests stay below it.
+FOREIGN_BYTES, LATE_BYTES = 256 * 2**20, 512 * 2**20
 # Caches of the system that come and go stay below this growth; memory this full may be swapped.
 HOST_GROWTH_BYTES, HOST_GROWTH, HOST_FULL = 2**30, 0.1, 0.95
 # Reasons for a lowered clock that say that something is wrong; the others are limits somebody chose.
@@ -405,14 +406,15 @@ def foreign_process(record: Record) -> Iterator[Finding]:
 
 
 def foreign_memory(record: Record) -> Iterator[Finding]:
-    """Nobody else took or gave back the GPUs' memory while the repeats ran."""
-    outside = [taken for taken in (_outside_bytes(sample) for sample in record.samples) if taken is not None]
-    before = [gpu.memory_used_bytes for gpu in record.machine_before.gpus]
-    told = all(sample.memory.process_device_bytes is not None for sample in record.samples)
-    if outside and told and before and None not in before:
-        outside.append(sum(taken for taken in before if taken is not None))
-    change = max(outside) - min(outside) if outside else 0
-    if change > FOREIGN_BYTES:
+    """Nobody else took or gave back the GPUs' memory, from the load to the last repeat."""
+    outside = [taken for taken in (_outside_bytes(sample.memory) for sample in record.samples) if taken is not None]
+    if not outside:
+        return
+    change = max(outside) - min(outside)
+    at_load = _outside_bytes(record.load_memory) if record.load_memory else None
+    since_load = 0 if at_load is None else max(abs(taken - at_load) for taken in outside)
+    if change > FOREIGN_BYTES or since_load > LATE_BYTES:
+        change = max(change, since_load)
         yield Finding(
             code="foreign_memory",
             severity=Severity.DOUBTFUL,
@@ -515,11 +517,10 @@ def _asked_tokens(cell: Cell, sample: Sample) -> tuple[int, int]:
             return context, generate
 
 
-def _outside_bytes(sample: Sample) -> int | None:
+def _outside_bytes(memory: Memory) -> int | None:
     """What of the GPUs' memory is not the worker's, or where that is not told, not its allocator's."""
-    memory = sample.memory
     own = memory.process_device_bytes
-    own = memory.allocator_peak_reserved_bytes if own is None else own
+    own = memory.allocator_reserved_bytes if own is None else own
     return None if memory.device_used_bytes is None else memory.device_used_bytes - (own or 0)
 
 

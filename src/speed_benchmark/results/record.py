@@ -100,14 +100,15 @@ class Loaded(Frozen):
 class Memory(Frozen):
     """Memory by its names, each in bytes, None where it cannot be read.
 
-    `allocator_*` are peaks of PyTorch's CUDA allocator in the worker since the last reset, summed over its
-    GPUs. `process_device_bytes` (the worker's process tree) and `device_used_bytes` (everybody) are read on
-    the GPUs used when the request has ended, before anything is given back. `host_peak_rss_bytes` is the
-    worker's peak resident memory since the last reset.
+    `allocator_peak_*` are peaks of PyTorch's CUDA allocator in the worker since the last reset, summed over its
+    GPUs, `allocator_reserved_bytes` is what it held at the end. `process_device_bytes` (the worker's process tree)
+    and `device_used_bytes` (everybody) are read on the GPUs used when the request has ended, before anything is
+    given back. `host_peak_rss_bytes` is the worker's peak resident memory since the last reset.
     """
 
     allocator_peak_allocated_bytes: int | None = None
     allocator_peak_reserved_bytes: int | None = None
+    allocator_reserved_bytes: int | None = None
     process_device_bytes: int | None = None
     device_used_bytes: int | None = None
     host_peak_rss_bytes: int | None = None
