@@ -128,9 +128,7 @@ def _check_keys(where: object, content: Mapping[str, object], known: Sequence[st
     for key in content:
         if key not in known:
             near = difflib.get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.5)
-            raise UserError(
-                f"{key} in {where}", None, f"no such key; {f'did you mean {near[0]}' if near else 'see --help'}"
-            )
+            raise UserError(str(where), key, f"no such key; {f'did you mean {near[0]}?' if near else 'see --help'}")
 
 
 def _by_engine(grid: Axes) -> list[Axes]:

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import arguments, make_model, processes_left
 from file_operations import Watched
+from sweeps import arguments, make_model, processes_left
 
 from speed_benchmark.cli import measure
 from speed_benchmark.results import store

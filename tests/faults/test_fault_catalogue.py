@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Ran, Tally, arguments, make_model, processes_left, run
+from sweeps import Ran, arguments, make_model, processes_left, run
+from tallies import Tally
 
 from speed_benchmark.results.record import Outcome, Record
 

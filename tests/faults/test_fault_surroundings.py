@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Ran, Tally, arguments, make_model, processes_left, run, stored
+from sweeps import Ran, arguments, make_model, processes_left, run, stored
+from tallies import Tally
 
 from speed_benchmark.cell import canonical_json, digest
 from speed_benchmark.results.record import Outcome

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from conftest import counts as tallies
+from tallies import counts
 
 LANES = 2
 KILLS = 200
@@ -32,7 +32,7 @@ def lanes(kind: str, folder: Path, arguments: list[tuple[int, int]]) -> Counter[
 def check(name: str, total: Counter[str]) -> None:
     print(name, dict(total))  # noqa: T201
     bad = {what: total[what] for what in BAD if total[what]}
-    tallies[name] = [total["kills"] - sum(bad.values()), total["kills"]]
+    counts[name] = [total["kills"] - sum(bad.values()), total["kills"]]
     assert not bad
 
 

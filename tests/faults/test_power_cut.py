@@ -5,8 +5,9 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from conftest import Tally, arguments, make_model, run
 from file_operations import Operation, Watched
+from sweeps import arguments, make_model, run
+from tallies import Tally
 
 from speed_benchmark.results.record import Record
 from speed_benchmark.results.store import DamagedRecordError, Store, parse, read
