@@ -16,8 +16,9 @@ from annotated_types import Ge, Gt, Interval, MaxLen, MinLen
 from speed_benchmark.errors import UserError
 
 MAX_TOKENS = 10_000_000
-# How many tokens of the start and of the end of the output a quick measurement takes.
-QUICK_WINDOW_TOKENS = 32
+# How many tokens of the start and of the end of the output a quick measurement takes, and how many of these pass
+# until decoding runs evenly after a prefill (seen with transformers: caches are warm after about ten).
+QUICK_WINDOW_TOKENS, QUICK_SETTLING_TOKENS = 48, 16
 # In fewer repeats a trend can't be told from chance, so that a confidence interval would be a guess.
 INTERVAL_REPEATS = 6
 # What --precision may spend where nothing else is said.

@@ -517,14 +517,14 @@ def test_predicted(fake_record: Make) -> None:
 
 def test_windows_have_lengths_of_their_own(fake_record: Make) -> None:
     record = fake_record(protocol={"repeats": 6, "quick": True})
-    assert [(sample.prompt_tokens, sample.output_tokens) for sample in record.samples[:2]] == [(5, 32), (74, 32)]
+    assert [(sample.prompt_tokens, sample.output_tokens) for sample in record.samples[:2]] == [(5, 48), (58, 48)]
 
     def swapped(sample: Sample) -> Sample:
         return sample.model_copy(update={"window": "end" if sample.window == "start" else "start"})
 
     again = judge(record.model_copy(update={"samples": tuple(map(swapped, record.samples))}))
     assert texts(again, "token_counts")[0].startswith(
-        "invalid: repeat 1: 5 tokens in, 32 out, 32 timed; asked for 74 in and 32 out;"
+        "invalid: repeat 1: 5 tokens in, 48 out, 48 timed; asked for 58 in and 48 out;"
     )
     half = judge(record.model_copy(update={"samples": record.samples[:-1]}))
     assert texts(half, "missing_repeats")[0].startswith("invalid: 5.5 repeats are there in process 1, 6 were")

@@ -315,30 +315,35 @@ def test_two_groups_explain_what_split_share_says(values: list[int]) -> None:
     assert float(split_share(values)) == pytest.approx(between / (np.var(values) * len(values)))
 
 
-def quick(start_s: tuple[float, ...], end_s: tuple[float, ...], generate: int) -> Sample:
+def quick(start_gaps_s: list[float], end_gaps_s: list[float], generate: int) -> Sample:
+    """The prediction from windows whose first token comes after 1 s and which end 0.25 s after the last."""
     asked = Cell(
         model=Model(model_id_or_path="m"),
         workload=Workload(context_length=7, generate_length=generate),
         settings=EngineSettings(engine="fake"),
         protocol=Protocol(quick=True),
     )
-    start = sample(start_s[-1] + 0.25, start_s).model_copy(update={"window": "start"})
-    end = sample(end_s[-1] + 9, end_s).model_copy(update={"window": "end"})
-    return predict(start, end, asked)
+
+    def window(name: str, gaps_s: list[float]) -> Sample:
+        times_s = tuple(np.cumsum([1.0, *gaps_s]).tolist())
+        return sample(times_s[-1] + 0.25, times_s).model_copy(update={"window": name})
+
+    return predict(window("start", start_gaps_s), window("end", end_gaps_s), asked)
 
 
 def test_prediction_of_equal_gaps() -> None:
-    # 10 tokens: the first after 2 s, a first gap of 5 s, then 1 s each, and 0.25 s to end the request
-    whole = quick((2.0, 7.0, 8.0, 9.0), (70.0, 99.0, 100.0, 101.0), 10)
-    assert whole.token_times_s == (2, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-    assert whole.duration_s == 15.25
-    assert (whole.output_tokens, whole.prompt_tokens) == (10, 7)
+    # 16 gaps settle, at the start as in the whole request, at the end in the window alone
+    whole = quick([5.0] * 16 + [2.0] * 3, [9.0] * 16 + [2.0] * 4, 40)
+    assert np.diff(whole.token_times_s).tolist() == pytest.approx([5.0] * 16 + [2.0] * 23)
+    assert whole.token_times_s[0] == 1.0
+    assert whole.duration_s == pytest.approx(1 + 16 * 5 + 23 * 2 + 0.25)
+    assert (whole.output_tokens, whole.prompt_tokens) == (40, 7)
 
 
 def test_prediction_along_a_line() -> None:
-    # gap i takes i seconds: gaps 2 and 3 at the start, 8 and 9 at the end; those between are 4 … 7
-    whole = quick((1.0, 2.0, 4.0, 7.0), (50.0, 57.0, 65.0, 74.0), 10)
-    assert np.diff(whole.token_times_s).tolist() == pytest.approx(range(1, 10))
+    # gap i takes i seconds: 1 … 20 at the start, 56 … 59 at the end; those between are 21 … 59
+    whole = quick(list(range(1, 21)), [99.0] * 16 + [56.0, 57.0, 58.0, 59.0], 60)
+    assert np.diff(whole.token_times_s).tolist() == pytest.approx(range(1, 60))
 
 
 def test_quick_predicts_a_line_exactly(fake_record: Make) -> None:

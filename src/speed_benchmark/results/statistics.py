@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
-from speed_benchmark.cell import INTERVAL_REPEATS, Cell
+from speed_benchmark.cell import INTERVAL_REPEATS, QUICK_SETTLING_TOKENS, Cell
 from speed_benchmark.results.record import Interval, Memory, Quantity, Sample, Summary
 
 Values = NDArray[np.float64]
@@ -109,13 +109,13 @@ def predict(start: Sample, end: Sample, cell: Cell) -> Sample:
     """The whole request whose first tokens are `start` and whose last ones are `end`.
 
     The time between tokens grows with the position, because attention reads what is there: a line through the means
-    of the two windows gives the tokens between them. The first gap is left out of the line: it belongs to the switch
-    from prefill to decoding.
+    of the two windows gives the tokens between them. The first gaps are left out of the line: decoding settles in
+    them after a prefill, as it does at the start of the whole request but not towards its end.
     """
     first, asked = len(start.token_times_s), cell.workload.generate_length
-    start_gaps_s, end_gaps_s = np.diff(start.token_times_s)[1:], np.diff(end.token_times_s)[1:]
+    start_gaps_s, end_gaps_s = (np.diff(window.token_times_s)[QUICK_SETTLING_TOKENS:] for window in (start, end))
     # gap i ends with token i of the output, counted from 0
-    start_at, end_at = 2 + (len(start_gaps_s) - 1) / 2, asked - 1 - (len(end_gaps_s) - 1) / 2
+    start_at, end_at = first - 1 - (len(start_gaps_s) - 1) / 2, asked - 1 - (len(end_gaps_s) - 1) / 2
     slope = (end_gaps_s.mean() - start_gaps_s.mean()) / (end_at - start_at)
     line_s = start_gaps_s.mean() + slope * (np.arange(first, asked) - start_at)
     times_s = (*start.token_times_s, *(start.token_times_s[-1] + np.cumsum(line_s)).tolist())
