@@ -1,0 +1,169 @@
+"""Does the verdict tell a disturbed run from a quiet one?
+
+One loaded model answers many cells, each with its own repeats; while half of them run, in random order, another
+process competes: for the processor, for the GPU, or for memory. Prints each record as it comes, then how many of the
+quiet and of the disturbed ones were flagged, that is, are not `valid`. Exits 1 where fewer than 95 % of the disturbed
+or more than 5 % of the quiet ones are. The machine must do nothing else.
+
+usage: disturb.py [--engine transformers|vllm] [--model ID_OR_PATH] [--context N] [--generate N] [--runs N] [--gpu]
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from speed_benchmark import events
+from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, for_engine
+from speed_benchmark.interrupt import Interrupt
+from speed_benchmark.limits import Limits
+from speed_benchmark.plan import Load, build
+from speed_benchmark.policy import Policy
+from speed_benchmark.report.progress import Silence
+from speed_benchmark.results.record import Outcome, Record, Verdict
+from speed_benchmark.results.store import Store
+from speed_benchmark.run import run
+
+# Each imports what it needs, says who it is, waits for a line, says that it has begun, and goes on until it is killed.
+START = "import os, sys\nprint(os.getpid(), flush=True)\nsys.stdin.readline()\n"
+PROCESSOR = START + "print(flush=True)\nwhile True: pass"
+HOST_MEMORY = (
+    "import psutil\n" + START + "size = int(0.4 * psutil.virtual_memory().available)\nprint(flush=True)\n"
+    "while True:\n    taken = bytearray(size)\n    taken[::4096] = bytes(len(taken[::4096]))\n    del taken"
+)
+GPU = (
+    "import torch\n" + START + "side = torch.randn(8192, 8192, device='cuda', dtype=torch.bfloat16)\n"
+    "side @ side\ntorch.cuda.synchronize()\nprint(flush=True)\n"
+    "while True:\n    side @ side\n    torch.cuda.synchronize()"
+)
+GPU_MEMORY = (
+    "import time, torch\n" + START + "taken = torch.ones(2**32, dtype=torch.uint8, device='cuda')\n"
+    "torch.cuda.synchronize()\nprint(flush=True)\ntime.sleep(1e9)"
+)
+FLAGGED_DISTURBED, FLAGGED_QUIET = 0.95, 0.05
+
+
+class Disturber:
+    """A process that stands ready, and competes from `begin` to `end`; no child of this one, for those are ours."""
+
+    def __init__(self, program: str) -> None:
+        launcher = subprocess.Popen(
+            ["setsid", "--fork", sys.executable, "-c", program],  # noqa: S607
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        launcher.wait()
+        assert launcher.stdin and launcher.stdout  # noqa: PT018
+        self._stdin, self._stdout = launcher.stdin, launcher.stdout
+        self._pid = int(self._stdout.readline())
+
+    def begin(self) -> None:
+        """Return once it competes."""
+        self._stdin.write(b"\n")
+        self._stdin.flush()
+        assert self._stdout.readline(), "the disturbing process has ended"
+
+    def end(self) -> None:
+        """Return once it is gone: with it goes the other end of its output."""
+        os.kill(self._pid, signal.SIGKILL)
+        self._stdout.read()
+        self._stdin.close()
+        self._stdout.close()
+
+
+class Director(Silence):
+    """Begins and ends the disturbance of each cell, as the sweep comes to it."""
+
+    def __init__(self, kinds: dict[str, str]) -> None:
+        self.kinds = kinds
+        self.flagged: dict[str, list[bool]] = {}
+        self.codes: dict[str, Counter[str]] = {}
+        self._disturbers: dict[str, Disturber] = {}
+
+    @contextmanager
+    def ready(self, programs: dict[str, str]) -> Iterator[None]:
+        """All disturbers stand ready: to start one costs more than it disturbs."""
+        self._disturbers = {cell: Disturber(programs[kind]) for cell, kind in self.kinds.items() if kind != "quiet"}
+        try:
+            yield
+        finally:
+            for disturber in self._disturbers.values():
+                disturber.end()
+
+    def happened(self, cell: Cell, event: events.Event) -> None:
+        """Begin before the warm-up."""
+        if isinstance(event, events.Stage) and event.name == "prepare" and cell.cell_id in self._disturbers:
+            self._disturbers[cell.cell_id].begin()
+
+    def stored(self, record: Record, _path: Path) -> None:
+        """End once the cell is done, and say what came of it."""
+        disturber, kind = self._disturbers.pop(record.cell_id, None), self.kinds[record.cell_id]
+        if disturber:
+            disturber.end()
+        flagged = record.outcome is not Outcome.OK or record.verdict is not Verdict.VALID
+        codes = [finding.code for finding in record.findings if finding.severity != "note"]
+        self.flagged.setdefault(kind, []).append(flagged)
+        self.codes.setdefault(kind, Counter()).update(set(codes) or {"none"})
+        speed = record.summary.generation_tokens_per_s.mean if record.summary else 0.0
+        print(f"{kind:11} {speed:9.2f} tokens/s  {record.outcome} {record.verdict} {' '.join(codes)}", flush=True)
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--engine", choices=("transformers", "vllm"), default="transformers")
+    parser.add_argument("--model", default="Qwen/Qwen2.5-0.5B-Instruct")
+    parser.add_argument("--context", type=int, default=64)
+    parser.add_argument("--generate", type=int, default=64)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--warmups", type=int, default=2)
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+
+    programs = {"processor": PROCESSOR, "memory": HOST_MEMORY}
+    if asked.gpu:
+        programs |= {"gpu": GPU, "gpu memory": GPU_MEMORY}
+    kinds = ["quiet"] * asked.runs + [list(programs)[number % len(programs)] for number in range(asked.runs)]
+    random.Random(asked.seed).shuffle(kinds)  # noqa: S311 - an order, no secret
+    given: dict[str, Any] = {"max_model_len": asked.context + asked.generate} if asked.engine == "vllm" else {}
+    settings = build(EngineSettings, for_engine(asked.engine, given) | {"gpu_count": int(asked.gpu)})
+    cells = [
+        Cell(
+            model=Model(model_id_or_path=asked.model, weights="synthetic"),
+            workload=Workload(
+                context_length=asked.context, generate_length=asked.generate, sampling="greedy", seed=number
+            ),
+            settings=settings,
+            protocol=Protocol(repeats=asked.repeats, warmups=asked.warmups),
+        )
+        for number in range(len(kinds))
+    ]
+    director = Director({cell.cell_id: kind for cell, kind in zip(cells, kinds, strict=True)})
+    load = Load(tuple(cells), (0,) if asked.gpu else ())
+    with tempfile.TemporaryDirectory() as folder, director.ready(programs), Interrupt() as interrupt:
+        run([load], Store(Path(folder)), Policy(), Limits(no_profile=True), director, interrupt)
+    right = True
+    for kind, flagged in sorted(director.flagged.items()):
+        codes = ", ".join(f"{code} {count}" for code, count in director.codes[kind].most_common())
+        print(f"{kind:11} flagged {sum(flagged)} of {len(flagged)}: {codes}")
+    for wanted in (True, False):
+        flags = [flag for kind, found in director.flagged.items() if (kind != "quiet") is wanted for flag in found]
+        share = sum(flags) / max(1, len(flags))
+        print(f"{'disturbed' if wanted else 'quiet':11} flagged {share:.1%} of {len(flags)}")
+        right = right and len(flags) == asked.runs
+        right = right and (share >= FLAGGED_DISTURBED if wanted else share <= FLAGGED_QUIET)
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
