@@ -18,7 +18,7 @@ from speed_benchmark.results.record import Outcome, Record
 
 LIMITS = ("--load_limit_s", "3", "--first_token_limit_s", "3", "--token_limit_s", "2", "--close_limit_s", "2")
 SWEEPS = 4
-STAGES = {
+STAGES: dict[str, dict[str, Any]] = {
     "load": {"at": "load"},
     "warm-up": {"at": "generate", "request": 0},
     "repeat": {"at": "generate", "request": 1},
