@@ -57,7 +57,7 @@ def main() -> int:
     need = free["summary"]["need"]
     minimum, device = need["minimum_to_run_bytes"], free["machine"]["gpus"][0]["memory_bytes"]
     memory, before = free["load_memory"], free["machine_before"]["gpus"][0]["memory_used_bytes"]
-    beside = memory["device_used_bytes"] - memory["allocator_peak_reserved_bytes"] - before
+    beside = memory["device_used_bytes"] - memory["allocator_reserved_bytes"] - before
     print(f"unlimited: ok; {', '.join(f'{name} {value / 2**30:.3f} GiB' for name, value in need.items())}")
     right = True
     for factor, wanted in ((MORE, "ok"), (LESS, "oom")):
