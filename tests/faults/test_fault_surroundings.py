@@ -190,7 +190,9 @@ def test_nvml(tmp_path: Path, tally: Tally, *, breaks: bool) -> None:
 def test_nvml_absent(tmp_path: Path, tally: Tally) -> None:
     shim = {"PYTHONPATH": str(SHIM), "NVIDIA_SHIM_GPUS": "2", "NVIDIA_SHIM_BREAK": "/"}
     with tally("faults"):
-        ran = run(arguments([make_model(tmp_path / "m")], tmp_path / "out", "--gpus", "0"), tmp_path / "out", **shim)
+        ran = run(
+            arguments([make_model(tmp_path / "m")], tmp_path / "out", "--gpus", "0"), tmp_path / "out", 60, **shim
+        )
         assert ran.status == 2
         assert "no GPU is here" in ran.stderr
 

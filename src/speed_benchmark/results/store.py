@@ -92,7 +92,7 @@ class Store:
             try:
                 path = self._free_path(sealed)
                 _write_durably(path, serialize(sealed))
-                _write_row(path, sealed)
+                _write_row(self.folder, sealed)
             except OSError as error:
                 raise StoreError(f"{self.folder} can't be written ({error.strerror}); {_rescue(sealed)}") from error
         return sealed, path
@@ -111,14 +111,10 @@ class Store:
                 yield path, record
 
     def _free_path(self, record: Record) -> Path:
-        """A path of the form `{model}_context_length-{n}_{timestamp}_{id}.json` whose CSV file is not there yet."""
-        moment = datetime.fromisoformat(record.created_at)
-        while True:
-            stem = _stem(record, moment)
-            path = self.folder / f"{stem}_{record.record_id.removeprefix('sha256:')[:8]}.json"
-            if not path.exists() and not _row_path(path).exists():
-                return path
-            moment += timedelta(seconds=1)
+        """A path of the form `{stem}_{id}.json` whose CSV file is not there yet."""
+        identity = record.record_id.removeprefix("sha256:")[:8]
+        paths = (self.folder / f"{stem}_{identity}.json" for stem in _stems(record))
+        return next(path for path in paths if not path.exists() and not _row_path(path).exists())
 
     def _tidy(self) -> None:
         """Remove half-written files, and write the CSV files that are missing beside their records."""
@@ -129,7 +125,7 @@ class Store:
         for path in self.folder.glob("*.json"):
             if not _row_path(path).exists():
                 with suppress(DamagedRecordError):
-                    _write_row(path, read(path))
+                    _write_row(self.folder, read(path))
 
 
 def serialize(record: Record) -> bytes:
@@ -164,12 +160,15 @@ def parse(content: bytes) -> Record:
         raise DamagedRecordError(f"no record of this version: {where} {first['msg']}".replace("  ", " ")) from None
 
 
-def _stem(record: Record, moment: datetime) -> str:
-    """`{model}_context_length-{n}_{timestamp}`, as the original scripts name their files."""
+def _stems(record: Record) -> Iterator[str]:
+    """`{model}_context_length-{n}_{timestamp}`, as the original scripts name their files, and those of later seconds."""
     name = record.cell.model.model_id_or_path
     name = Path(name).resolve().name if Path(name).is_dir() else name.replace("/", "__")
     plain = re.sub(r"[^\w.-]", "_", name)
-    return f"{plain}_context_length-{record.cell.workload.context_length}_{moment:%m%d%H%M%S}"
+    moment = datetime.fromisoformat(record.created_at)
+    while True:
+        yield f"{plain}_context_length-{record.cell.workload.context_length}_{moment:%m%d%H%M%S}"
+        moment += timedelta(seconds=1)
 
 
 def _row_path(path: Path) -> Path:
@@ -177,16 +176,18 @@ def _row_path(path: Path) -> Path:
     return path.with_name(path.stem.rpartition("_")[0] + ".csv")
 
 
-def _write_row(path: Path, record: Record) -> None:
-    """The row of the original script; a record without a speed has none."""
+def _write_row(folder: Path, record: Record) -> None:
+    """The row of the original script, under the next free name of its pattern; a record without a speed has none."""
     row = original.row(record)
-    if row:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(row))
-        writer.writeheader()
-        writer.writerow(row)
-        with suppress(FileExistsError):  # of another writer in the same second; the record has it all
-            _write_durably(_row_path(path), text.getvalue().encode())
+    if not row:
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(row))
+    writer.writeheader()
+    writer.writerow(row)
+    for stem in _stems(record):
+        with suppress(FileExistsError):  # another writer's, in the same second
+            return _write_durably(folder / f"{stem}.csv", text.getvalue().encode())
 
 
 def _write_durably(path: Path, content: bytes) -> None:
