@@ -161,7 +161,7 @@ def parse(content: bytes) -> Record:
 
 
 def _stems(record: Record) -> Iterator[str]:
-    """`{model}_context_length-{n}_{timestamp}`, as the original scripts name their files, and those of later seconds."""
+    """`{model}_context_length-{n}_{timestamp}`, as the original scripts name files, and of later seconds."""
     name = record.cell.model.model_id_or_path
     name = Path(name).resolve().name if Path(name).is_dir() else name.replace("/", "__")
     plain = re.sub(r"[^\w.-]", "_", name)
@@ -187,7 +187,8 @@ def _write_row(folder: Path, record: Record) -> None:
     writer.writerow(row)
     for stem in _stems(record):
         with suppress(FileExistsError):  # another writer's, in the same second
-            return _write_durably(folder / f"{stem}.csv", text.getvalue().encode())
+            _write_durably(folder / f"{stem}.csv", text.getvalue().encode())
+            return
 
 
 def _write_durably(path: Path, content: bytes) -> None:
