@@ -3,7 +3,7 @@
 Importing it costs nothing else: the sampler, a process of its own, stays small.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -49,12 +49,16 @@ def _ready() -> bool:
 
 
 def _device(index: int) -> Any:  # noqa: ANN401 - NVML's own type
-    return _read(pynvml.nvmlDeviceGetHandleByIndex, index) if _ready() else None
+    return _read("nvmlDeviceGetHandleByIndex", index) if _ready() else None
 
 
-def _read(call: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - NVML answers in many types
-    """What the call answers, None where this driver or card cannot say, or where there is no card (None) to ask."""
-    if None in arguments:
+def _read(name: str, *arguments: object) -> Any:  # noqa: ANN401 - NVML answers in many types
+    """What NVML's function of this name answers.
+
+    None where this driver, card or version of the library has no answer, or where there is no card (None) to ask.
+    """
+    call = getattr(pynvml, name, None)
+    if call is None or None in arguments:
         return None
     try:
         return call(*arguments)
@@ -64,15 +68,15 @@ def _read(call: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 
 
 def gpu_count() -> int:
     """How many NVIDIA GPUs this machine has."""
-    return int(_read(pynvml.nvmlDeviceGetCount) or 0) if _ready() else 0
+    return int(_read("nvmlDeviceGetCount") or 0) if _ready() else 0
 
 
 def versions() -> tuple[str | None, str | None]:
     """The versions of the driver and of the newest CUDA that it runs."""
     if not _ready():
         return None, None
-    driver = _read(pynvml.nvmlSystemGetDriverVersion)
-    cuda = _read(pynvml.nvmlSystemGetCudaDriverVersion)
+    driver = _read("nvmlSystemGetDriverVersion")
+    cuda = _read("nvmlSystemGetCudaDriverVersion")
     return driver, f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None
 
 
@@ -81,11 +85,11 @@ def describe(index: int) -> "Gpu":
     from speed_benchmark.results.record import Gpu
 
     handle = _device(index)
-    memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    limit_mw = _read(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    memory = _read("nvmlDeviceGetMemoryInfo", handle)
+    limit_mw = _read("nvmlDeviceGetEnforcedPowerLimit", handle)
     return Gpu(
         index=index,
-        name=str(_read(pynvml.nvmlDeviceGetName, handle) or "unknown"),
+        name=str(_read("nvmlDeviceGetName", handle) or "unknown"),
         memory_bytes=int(memory.total) if memory else 0,
         power_limit_w=limit_mw / 1000 if limit_mw else None,
     )
@@ -94,25 +98,25 @@ def describe(index: int) -> "Gpu":
 def memory_bytes_per_s(index: int) -> float | None:
     """The theoretical bandwidth of one GPU's memory: two transfers a clock over the width of its bus."""
     handle = _device(index)
-    clock_mhz = _read(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM)
-    bits = _read(pynvml.nvmlDeviceGetMemoryBusWidth, handle)
+    clock_mhz = _read("nvmlDeviceGetMaxClockInfo", handle, pynvml.NVML_CLOCK_MEM)
+    bits = _read("nvmlDeviceGetMemoryBusWidth", handle)
     return 2 * clock_mhz * 1e6 * bits / 8 if clock_mhz and bits else None
 
 
 def read(index: int) -> Reading:
     """One GPU now."""
     handle = _device(index)
-    memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    utilization = _read(pynvml.nvmlDeviceGetUtilizationRates, handle)
-    power_mw = _read(pynvml.nvmlDeviceGetPowerUsage, handle)
-    energy_mj = _read(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)
-    throttle = _read(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    memory = _read("nvmlDeviceGetMemoryInfo", handle)
+    utilization = _read("nvmlDeviceGetUtilizationRates", handle)
+    power_mw = _read("nvmlDeviceGetPowerUsage", handle)
+    energy_mj = _read("nvmlDeviceGetTotalEnergyConsumption", handle)
+    throttle = _read("nvmlDeviceGetCurrentClocksEventReasons", handle)
     if throttle is None:  # a driver from before they were renamed
-        throttle = _read(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+        throttle = _read("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
     return Reading(
-        sm_clock_mhz=_read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
-        memory_clock_mhz=_read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
-        temperature_c=_read(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        sm_clock_mhz=_read("nvmlDeviceGetClockInfo", handle, pynvml.NVML_CLOCK_SM),
+        memory_clock_mhz=_read("nvmlDeviceGetClockInfo", handle, pynvml.NVML_CLOCK_MEM),
+        temperature_c=_read("nvmlDeviceGetTemperature", handle, pynvml.NVML_TEMPERATURE_GPU),
         power_w=power_mw / 1000 if power_mw is not None else None,
         utilization_percent=utilization.gpu if utilization else None,
         memory_used_bytes=int(memory.used) if memory else None,
@@ -143,15 +147,15 @@ def used_memory_bytes(gpus: Sequence[int]) -> int | None:
     """What everybody together has taken on `gpus`."""
     if not gpus:
         return None
-    memories = [_read(pynvml.nvmlDeviceGetMemoryInfo, _device(gpu)) for gpu in gpus]
+    memories = [_read("nvmlDeviceGetMemoryInfo", _device(gpu)) for gpu in gpus]
     return None if None in memories else sum(int(memory.used) for memory in memories)
 
 
 def allocated_memory_bytes(index: int) -> int | None:
     """What processes have taken on one GPU, without what the driver keeps for itself where it tells them apart."""
     handle = _device(index)
-    memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
-    memory = memory or _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    memory = _read("nvmlDeviceGetMemoryInfo", handle, pynvml.nvmlMemory_v2)
+    memory = memory or _read("nvmlDeviceGetMemoryInfo", handle)
     return int(memory.used) if memory else None
 
 
@@ -165,4 +169,4 @@ def process_memory_bytes(gpus: Sequence[int], processes: Iterable[int]) -> int |
 
 
 def _processes(handle: object) -> list[Any]:
-    return list(_read(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or [])
+    return list(_read("nvmlDeviceGetComputeRunningProcesses", handle) or [])
