@@ -55,7 +55,7 @@ def _row(load: Load, known: dict[str, float]) -> tuple[list[str], float]:
     if config is None or not predict.known_shape(config):
         return [*row, "", "", "", "", "unknown", "unknown"], 0.0
     device = predict.device(load.gpus)
-    need = predict.need(longest, config, len(load.gpus))
+    need = predict.need(longest, config, device)
     parts = (need.weight_bytes, need.kv_cache_bytes, need.activation_bytes, need.total_bytes)
     fitting = [cell for cell in load.cells if predict.misfit(cell, config, device) is None]
     fits = "no" if not fitting else f"{len(fitting)} of {len(load.cells)}"

@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,13 +16,20 @@ from speed_benchmark.results.record import Outcome, Record
 
 Config = dict[str, Any]
 
-# vLLM tries out this many tokens at once before it sizes its cache (`max_num_batched_tokens` of its `LLM` class).
-VLLM_BATCH_TOKENS = 8192
-# Least time of one layer in one decoding step, and of starting; fitted to the Qwen2.5 report's A100 figures.
-LAYER_S = {"transformers": 0.9e-3, "vllm": 0.1e-3}
-START_S = {"transformers": 20.0, "vllm": 70.0}
-# Shares of the theoretical memory bandwidth and of the peak arithmetic that large models reach.
-BANDWIDTH_SHARE = 0.8
+# Before it sizes its cache vLLM tries out so many tokens at once (`max_num_batched_tokens` of its `LLM` class): more on
+# GPUs of 70 GiB and more, the A100 excepted.
+VLLM_BATCH_TOKENS, VLLM_BATCH_TOKENS_LARGE = 8192, 16384
+LARGE_BYTES = 70 * 2**30
+# What the driver and fragments leave of a GPU: in the report 93 % fitted, and 95 % did not.
+USABLE_SHARE = 0.94
+# cuBLAS keeps so much for itself on each GPU.
+WORKSPACE_BYTES = 32 * 2**20
+# Least seconds of a layer in one decoding step, of plain and of quantised weights, and of starting an engine; from
+# records on an H200. How long a layer of transformers takes is up to the host's processor.
+LAYER_S = {"transformers": (1.0e-3, 1.2e-3), "vllm": (0.065e-3, 0.085e-3)}
+START_S = {"transformers": 15.0, "vllm": 45.0}
+# The share of the theoretical memory bandwidth, and the arithmetic, that large models reach.
+BANDWIDTH_SHARE = 0.9
 GPU_FLOPS = 1.5e14
 CPU_FLOPS = 1e11
 CPU_BYTES_PER_S = 1e10
@@ -31,11 +38,18 @@ LOAD_BYTES_PER_S = 1e9
 
 @dataclass(frozen=True)
 class Device:
-    """The GPUs that a load may use, or the CPU (`gpus` 0): memory and bandwidth of one of them."""
+    """The GPUs that a load may use, or the CPU (`gpus` 0): memory, bandwidth and name of one of them."""
 
     gpus: int
     memory_bytes: int
     bytes_per_s: float
+    name: str = ""
+
+    @property
+    def vllm_batch_tokens(self) -> int:
+        """How many tokens vLLM tries out at once on it."""
+        large = self.gpus and self.memory_bytes >= LARGE_BYTES and "a100" not in self.name.lower()
+        return VLLM_BATCH_TOKENS_LARGE if large else VLLM_BATCH_TOKENS
 
 
 @dataclass(frozen=True)
@@ -56,19 +70,21 @@ def device(gpus: Sequence[int]) -> Device:
     """The device of a load on `gpus` (physical indices; none: the CPU), as small as its smallest GPU."""
     if not gpus:
         return Device(0, psutil.virtual_memory().total, CPU_BYTES_PER_S)
+    known = [nvml.describe(gpu) for gpu in gpus]
     return Device(
         gpus=len(gpus),
-        memory_bytes=min(nvml.describe(gpu).memory_bytes for gpu in gpus),
+        name=known[0].name,
+        memory_bytes=min(gpu.memory_bytes for gpu in known),
         bytes_per_s=min(nvml.memory_bytes_per_s(gpu) or 1e12 for gpu in gpus),
     )
 
 
-def need(cell: Cell, config: Config, gpus: int) -> Need:
-    """The memory of `cell` on that many `gpus`.
+def need(cell: Cell, config: Config, on: Device) -> Need:
+    """The memory of `cell` on that device.
 
     Weights as the checkpoint holds them. Key-value cache: a key and a value per layer, key-value head and head
     dimension, for each token; vLLM wants room for `max_model_len` tokens. Activations peak in the MLP of the prefill:
-    gate, up and their product, beside four hidden states, for all tokens at once, on each GPU. Within 7 % of the
+    gate, up and their product, beside four hidden states, for all tokens at once, on each GPU. Within 6 % of the
     112 figures of the Qwen2.5 report for transformers, AWQ with input 1 aside.
     """
     heads = config["num_attention_heads"]
@@ -79,13 +95,13 @@ def need(cell: Cell, config: Config, gpus: int) -> Need:
     split = 1
     if cell.settings.engine == "vllm":
         kept_tokens = cell.settings.max_model_len or kept_tokens
-        batch_tokens = min(VLLM_BATCH_TOKENS, kept_tokens)
-        split = max(1, gpus)  # tensor parallel: each GPU has its share of the MLP
+        batch_tokens = min(on.vllm_batch_tokens, kept_tokens)
+        split = max(1, on.gpus)  # tensor parallel: each GPU has its share of the MLP
     per_batch_token = (3 * config["intermediate_size"] // split + 4 * config["hidden_size"]) * value_bytes
     return Need(
         weight_bytes=weight_bytes(config),
         kv_cache_bytes=per_token * kept_tokens,
-        activation_bytes=per_batch_token * batch_tokens * max(1, gpus),
+        activation_bytes=per_batch_token * batch_tokens * max(1, on.gpus) + WORKSPACE_BYTES * on.gpus,
     )
 
 
@@ -98,14 +114,15 @@ def weight_bytes(config: Config) -> int:
 
 def fits(cell: Cell, config: Config, on: Device) -> bool:
     """Whether `cell` will fit, as far as can be said."""
-    return need(cell, config, on.gpus).total_bytes <= _room_bytes(cell, on)
+    share = 1.0 if cell.settings.gpu_memory_utilization or not on.gpus else USABLE_SHARE
+    return need(cell, config, on).total_bytes <= share * _room_bytes(cell, on)
 
 
 def misfit(cell: Cell, config: Config | None, on: Device) -> str | None:
     """Why `cell` can't fit, None where it may: weights and key-value cache alone are more than there is."""
     if not on.memory_bytes or config is None or cell.settings.engine not in START_S or not known_shape(config):
         return None
-    needed = need(cell, config, on.gpus)
+    needed = need(cell, config, on)
     least, room = needed.weight_bytes + needed.kv_cache_bytes, _room_bytes(cell, on)
     if least <= room:
         return None
@@ -124,21 +141,22 @@ def least_gpus(cell: Cell, config: Config, pool: Sequence[int]) -> int:
     heads = config["num_attention_heads"]
     for gpus in range(1, len(pool) + 1):
         splits = cell.settings.engine != "vllm" or heads % gpus == 0
-        if splits and fits(cell, config, Device(gpus, all_of_them.memory_bytes, all_of_them.bytes_per_s)):
+        if splits and fits(cell, config, replace(all_of_them, gpus=gpus)):
             return gpus
     return max(gpus for gpus in range(1, len(pool) + 1) if cell.settings.engine != "vllm" or heads % gpus == 0)
 
 
 def request_s(cell: Cell, config: Config, on: Device) -> float:
     """Seconds of one request: the prompt at the arithmetic's pace, then each token at the memory's or the host's."""
-    needed = need(cell, config, on.gpus)
+    needed = need(cell, config, on)
     kept = needed.kv_cache_bytes * cell.total_tokens // max(cell.total_tokens, cell.settings.max_model_len or 0)
     flops = 2 * (needed.weight_bytes / 2) * cell.workload.context_length  # at least 2 for each weight and token
     prefill_s = flops / (GPU_FLOPS * on.gpus if on.gpus else CPU_FLOPS)
     # transformers runs one GPU after the other, vLLM all at once
     at_once = on.gpus if cell.settings.engine == "vllm" and on.gpus else 1
     read_s = (needed.weight_bytes + kept) / (on.bytes_per_s * BANDWIDTH_SHARE * at_once)
-    layers_s: float = config["num_hidden_layers"] * LAYER_S.get(cell.settings.engine, 0.0)
+    plain_s, quantized_s = LAYER_S.get(cell.settings.engine, (0.0, 0.0))
+    layers_s: float = config["num_hidden_layers"] * (quantized_s if "quantization_config" in config else plain_s)
     return prefill_s + cell.workload.generate_length * (layers_s + read_s)
 
 
