@@ -283,12 +283,20 @@ def _plain(annotation: Any) -> Any:  # noqa: ANN401 - types in, a type out
     return _plain(arguments[0]) if arguments else annotation
 
 
-app.command("run", help="Measure one cell or a whole suite; what is there already is not measured again.")(
-    _command(measure, None)
-)
-app.command("plan", help="What run would do: cells, loads, memory, GPUs, time; nothing is started.")(
-    _command(foresee, None)
-)
-app.command("synthesize")(synthesize)
-for _verb in (machine, verify, report, compare, gate, reference):
-    app.command()(_verb)
+_SHORT = {
+    "run": "Measure one cell or a whole suite.",
+    "plan": "What run would do; nothing is started.",
+    "synthesize": "Make a checkpoint with made-up weights.",
+    "machine": "This machine's measured limits.",
+    "verify": "Are stored records sound?",
+    "report": "Tables, a page, or data of stored records.",
+    "compare": "Ratios of speed between two folders.",
+    "gate": "Fail on a regression, for CI.",
+    "reference": "Beside the published figures of Qwen2.5.",
+}
+for _name, _help, _do in (
+    ("run", "Measure one cell or a whole suite; what is there already is not measured again.", _command(measure, None)),
+    ("plan", "What run would do: cells, loads, memory, GPUs, time; nothing is started.", _command(foresee, None)),
+    *((verb.__name__, verb.__doc__, verb) for verb in (synthesize, machine, verify, report, compare, gate, reference)),
+):
+    app.command(_name, help=_help, short_help=_SHORT[_name])(_do)
