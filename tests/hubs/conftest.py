@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from shapes import TINY
 
-from hubs.client import CONFIG, MODEL, NOT_NEEDED, Client
+from hubs.client import MODEL, NOT_NEEDED, Client
 from hubs.servers import Hub, Repo, serve
 from speed_benchmark.models import synthetic
 
@@ -15,7 +16,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a small model, its weights in several shards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "SHARD_BYTES", 1_100_000)
-        folder = synthetic.synthesize(CONFIG, {"do_sample": False}, tmp_path_factory.mktemp("model") / "tiny")
+        folder = synthetic.synthesize(TINY, {"do_sample": False}, tmp_path_factory.mktemp("model") / "tiny")
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from shapes import TINY
 from sweeps import processes_left
 
 from speed_benchmark.models.synthetic import synthesize
@@ -17,23 +18,6 @@ from speed_benchmark.results.store import Store
 pytest.importorskip("transformers")
 pytest.importorskip("vllm")
 
-CONFIG = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_act": "silu",
-    "hidden_size": 256,
-    "initializer_range": 0.02,
-    "intermediate_size": 512,
-    "max_position_embeddings": 32768,
-    "num_attention_heads": 4,
-    "num_hidden_layers": 2,
-    "num_key_value_heads": 2,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 1e6,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-    "vocab_size": 2048,
-}
 SUITE = """
 engine = ["transformers", "vllm"]
 context_length = "1-64*8"
@@ -77,7 +61,7 @@ def start(tmp_path: Path) -> subprocess.Popen[bytes]:
 
 def test_both_engines_killed_interrupted_and_resumed(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    synthesize(CONFIG, {}, tmp_path / "model")
+    synthesize(TINY, {}, tmp_path / "model")
     (tmp_path / "suite.toml").write_text(SUITE)
     assert sweep_until(tmp_path, "transformers", signal.SIGKILL) == -signal.SIGKILL
     killed = records(out)

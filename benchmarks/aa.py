@@ -1,0 +1,67 @@
+"""Does `compare` call the same thing different?
+
+One loaded model answers the same cell again and again; each record is compared with the one after it, as `compare`
+would two folders. Prints each pair's ratio with its interval, and how many pairs were called faster or slower; exits 1
+where that is more than 5 % beyond chance: where 5 % could not explain it with 95 % confidence. The machine must do
+nothing else.
+
+usage: aa.py [--engine transformers|vllm] [--model ID_OR_PATH] [--context N] [--generate N] [--pairs N] [--gpu]
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import binomtest
+
+from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, for_engine
+from speed_benchmark.interrupt import Interrupt
+from speed_benchmark.limits import Limits
+from speed_benchmark.plan import Load, build
+from speed_benchmark.policy import Policy
+from speed_benchmark.report.progress import Silence
+from speed_benchmark.results.compare import Change, compare
+from speed_benchmark.results.store import Store
+from speed_benchmark.run import run
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--engine", choices=("transformers", "vllm"), default="transformers")
+    parser.add_argument("--model", default="Qwen/Qwen2.5-0.5B-Instruct")
+    parser.add_argument("--context", type=int, default=16)
+    parser.add_argument("--generate", type=int, default=16)
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument("--gpu", action="store_true")
+    asked = parser.parse_args()
+
+    given: dict[str, Any] = {"max_model_len": asked.context + asked.generate} if asked.engine == "vllm" else {}
+    cell = Cell(
+        model=Model(model_id_or_path=asked.model, weights="synthetic"),
+        workload=Workload(context_length=asked.context, generate_length=asked.generate),
+        settings=build(EngineSettings, for_engine(asked.engine, given) | {"gpu_count": int(asked.gpu)}),
+        protocol=Protocol(repeats=asked.repeats, warmups=1),
+    )
+    load = Load((cell,) * (2 * asked.pairs), (0,) if asked.gpu else ())
+    with tempfile.TemporaryDirectory() as folder, Interrupt() as interrupt:
+        stored = run([load], Store(Path(folder)), Policy(retry="all"), Limits(no_profile=True), Silence(), interrupt)
+    records = sorted((record for record, _ in stored), key=lambda record: record.samples[0].started_at_unix_s)
+    changes = []
+    for before, after in zip(records[::2], records[1::2], strict=True):
+        (pair,) = compare([before], [after], "generation_tokens_per_s", across=frozenset()).cells
+        changes.append(pair.change)
+        ratio = pair.ratio
+        interval = f"{ratio.low:.4f} to {ratio.high:.4f}" if ratio and ratio.low and ratio.high else pair.reason
+        print(f"{ratio.value if ratio else float('nan'):.4f}  {interval}  {pair.change}", flush=True)
+    decided = [change for change in changes if change in (Change.FASTER, Change.SLOWER, Change.SAME)]
+    different = sum(change is not Change.SAME for change in decided)
+    print(f"{len(changes)} pairs, {len(decided)} decided, {different} called different")
+    return int(not decided or binomtest(different, len(decided), 0.05, alternative="greater").pvalue < 0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
