@@ -27,15 +27,8 @@ app = typer.Typer(
 
 def measure(engine: str | None, suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
     """Measure what is missing of the cells asked for, and print their table; returns the exit status."""
-    from contextlib import nullcontext
-
-    from speed_benchmark.interrupt import Interrupt
     from speed_benchmark.plan import build, plan
-    from speed_benchmark.report.progress import Display, Silence
-    from speed_benchmark.report.tables import print_table
-    from speed_benchmark.results.record import Outcome, Verdict
-    from speed_benchmark.results.store import Store, StoreError, serialize
-    from speed_benchmark.run import run
+    from speed_benchmark.results.store import Store
     from speed_benchmark.suite import combine, find
 
     asked = combine(find(suite) if suite else None, given | {"engine": engine})
@@ -43,6 +36,17 @@ def measure(engine: str | None, suite: str | None = None, **given: Any) -> int: 
     loads = plan(asked)
     store = Store(asked.outputs_dir)
     store.open()
+
+    # What only a run needs comes after all that can be refused, so that a refusal is quick.
+    from contextlib import nullcontext
+
+    from speed_benchmark.interrupt import Interrupt
+    from speed_benchmark.report.progress import Display, Silence
+    from speed_benchmark.report.tables import print_table
+    from speed_benchmark.results.record import Outcome, Verdict
+    from speed_benchmark.results.store import StoreError, serialize
+    from speed_benchmark.run import run
+
     only = nullcontext() if policy.retry == "all" else store.locked()
     with only, Interrupt() as interrupt, Silence() if given.get("quiet") else Display() as display:
         try:
