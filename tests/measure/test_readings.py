@@ -146,7 +146,8 @@ def test_the_window_of_a_request_comes_from_the_sampler() -> None:
     finally:
         sampler.end()
     assert readings.other_memory_bytes is not None
-    assert 0 < readings.other_memory_bytes.mean < psutil.virtual_memory().total
+    # none where this process, whose resident memory counts what it shares, is all that runs
+    assert 0 <= readings.other_memory_bytes.mean < psutil.virtual_memory().total
     assert readings.other_cores is not None
     assert 0 <= readings.other_cores.mean <= (psutil.cpu_count() or 1) + 0.5
 
