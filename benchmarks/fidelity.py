@@ -33,15 +33,11 @@ LEAST_RATIO = 0.99
 
 def bare_transformers(engine: Any, request: Request) -> float:
     """Seconds of a plain `generate()`."""
-    import torch
-
     engine.prepare(request)
-    if request_on_gpu := torch.cuda.is_available():
-        torch.cuda.synchronize()
+    engine.clock.synchronize()
     start = time.perf_counter()
     ids = engine._model.generate(**engine._arguments)
-    if request_on_gpu:
-        torch.cuda.synchronize()
+    engine.clock.synchronize()
     seconds = time.perf_counter() - start
     assert ids.shape[1] == len(request.prompt_token_ids) + request.generate_length
     return seconds
