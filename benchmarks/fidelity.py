@@ -1,15 +1,17 @@
 """The project's figure beside a bare loop over the same engine, alternating in one process.
 
 One loaded engine answers the same request four times a round, in the order ABBA or BAAB: through the project's
-measured call (streamed tokens, pulse to the parent, memory readers), and through the engine's own `generate` with
-two readings of the clock around it. Prints each round, and the ratio of the median tokens/s (project / bare) with its
-interval; exits 1 where it is below 0.99.
+measured call (streamed tokens, pulse to the parent, memory readers, the sampler beside it), and through the engine's
+own `generate` with two readings of the clock around it. Prints each round, and the median over the rounds of the ratio
+of tokens/s (project / bare) with its interval and quartiles: within a round, what drifts hits both alike. Exits 1 where
+the median is below 0.99.
 
 usage: fidelity.py ENGINE [--model ID] [--context N] [--generate N] [--rounds N] [--gpu] [--compile]
 """
 
 import argparse
 import os
+import signal
 import statistics
 import sys
 import time
@@ -22,9 +24,11 @@ from speed_benchmark import engines
 from speed_benchmark.cell import EngineSettings, Model, for_engine
 from speed_benchmark.engines.protocol import Load, Request, Sampling
 from speed_benchmark.measure.memory import MemoryReader
+from speed_benchmark.measure.readings import Sampler
 from speed_benchmark.measure.request import measure
 from speed_benchmark.models.source import fetch
 from speed_benchmark.plan import build
+from speed_benchmark.process import worker_environment
 from speed_benchmark.prompts import make_prompt
 from speed_benchmark.worker import Pipe, Pulse
 
@@ -58,12 +62,11 @@ def bare_vllm(engine: Any, request: Request) -> float:
     return seconds
 
 
-def ratio_of_medians(bare_s: NDArray[np.float64], project_s: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The median of `bare_s` over that of `project_s`, and the ends of its bootstrapped 95 % interval."""
-    generator = np.random.default_rng(0)
-    drawn = [np.median(generator.choice(values, (10_000, len(values))), axis=1) for values in (bare_s, project_s)]
-    low, high = np.percentile(drawn[0] / drawn[1], [2.5, 97.5])
-    return float(np.median(bare_s) / np.median(project_s)), float(low), float(high)
+def median_with_interval(ratios: NDArray[np.float64]) -> tuple[float, float, float]:
+    """The median of `ratios`, and the ends of its bootstrapped 95 % interval."""
+    drawn = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(np.median(ratios)), float(low), float(high)
 
 
 BARE = {"transformers": bare_transformers, "vllm": bare_vllm}
@@ -94,7 +97,8 @@ def main() -> int:
     _, prompt = make_prompt(fetched.folder, asked.context, fetched.config["vocab_size"], seed=0)
     sampling = Sampling(temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.1)
     request = Request(prompt_token_ids=prompt, generate_length=asked.generate, sampling=sampling, seed=0)
-    memory = MemoryReader((0,) if asked.gpu else ())
+    gpus = (0,) if asked.gpu else ()
+    memory, sampler = MemoryReader(gpus), Sampler(gpus, worker_environment(gpus))
     pipe = Pipe(os.open(os.devnull, os.O_WRONLY))
 
     def project() -> float:
@@ -103,25 +107,33 @@ def main() -> int:
             return measure(engine, request, memory, times).duration_s
 
     def bare() -> float:
-        return BARE[asked.engine](engine, request)
+        sampler._process.send_signal(signal.SIGSTOP)
+        try:
+            return BARE[asked.engine](engine, request)
+        finally:
+            sampler._process.send_signal(signal.SIGCONT)
 
     for warm_up in (project, bare, project, bare):
         warm_up()
-    seconds: dict[str, list[float]] = {"project": [], "bare": []}
+    ratios = []
     for number in range(asked.rounds):
+        seconds: dict[str, list[float]] = {"project": [], "bare": []}
         a, b = [("project", project), ("bare", bare)][:: 1 if number % 2 else -1]
-        for name, call in (a, b, b, a):  # what drifts hits both alike
+        for name, call in (a, b, b, a):
             seconds[name].append(call())
-        speeds = {name: asked.generate / statistics.fmean(values[-2:]) for name, values in seconds.items()}
+        speeds = {name: asked.generate / statistics.fmean(values) for name, values in seconds.items()}
+        ratios.append(speeds["project"] / speeds["bare"])
         print(
             f"round {number + 1:2}: project {speeds['project']:8.2f} tokens/s, bare {speeds['bare']:8.2f},"
-            f" ratio {speeds['project'] / speeds['bare']:.4f}",
+            f" ratio {ratios[-1]:.4f}",
             flush=True,
         )
-    ratio, low, high = ratio_of_medians(np.array(seconds["bare"]), np.array(seconds["project"]))
+    sampler.end()
+    ratio, low, high = median_with_interval(np.array(ratios))
+    quartiles = " to ".join(f"{value:.4f}" for value in np.percentile(ratios, [25, 75]))
     ran = f"{asked.engine} {asked.model} {loaded.execution} on {', '.join(loaded.devices)}"
     print(f"{ran}: {asked.context} in, {asked.generate} out, {2 * asked.rounds} requests each")
-    print(f"ratio of the median tokens/s, project / bare: {ratio:.4f}, 95 % between {low:.4f} and {high:.4f}")
+    print(f"tokens/s, project / bare: median {ratio:.4f}, 95 % between {low:.4f} and {high:.4f}; quartiles {quartiles}")
     engine.close()
     if ratio >= LEAST_RATIO:
         print(f"ok: at least {LEAST_RATIO}")

@@ -4,7 +4,8 @@ Prints, for each round, the predicted and the measured speed with their interval
 the share of the full measurement's device time (all its requests, warm-ups included) that the prediction took.
 Exits 1 where the error of the mean over the rounds is above 2 %, or the share above a fifth.
 
-usage: quick.py ENGINE [--model ID] [--context N] [--generate N] [--repeats N] [--rounds N] [-- more flags of run]
+usage: quick.py ENGINE [--model ID] [--context N] [--generate N] [--repeats N] [--rounds N] [--out DIR] [flags of `run`]
+       quick.py --judge DIR     # what is there already: each prediction beside the full records of the same workload
 """
 
 import argparse
@@ -12,9 +13,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from speed_benchmark.results.record import Quantity, Record
+from speed_benchmark.results.store import Store
 
 LARGEST_ERROR, LARGEST_SHARE = 0.02, 0.2
 
@@ -30,52 +34,88 @@ def shown(speed: Quantity) -> str:
     return f"{speed.mean:.2f}{half}"
 
 
+def measure(asked: argparse.Namespace, more: list[str], out: Path) -> None:
+    """Both ways in one load, `asked.rounds` times, in turn one and the other first."""
+    suite = out / "quick.toml"
+    out.mkdir(parents=True, exist_ok=True)
+    full, quick = f"[[grid]]\nrepeats = {asked.repeats}\n", "[[grid]]\nquick = true\nrepeats = 6\n"
+    for number in range(asked.rounds):
+        suite.write_text(full + quick if number % 2 else quick + full)
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "speed_benchmark", "run", str(suite), "--engine", asked.engine),
+                *("--model_id_or_path", asked.model, "--weights", "synthetic", "--retry", "all"),
+                *("--context_length", str(asked.context), "--generate_length", str(asked.generate)),
+                *("--outputs_dir", str(out), *(flag for flag in more if flag != "--")),
+            ],
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+    suite.unlink()
+
+
+def pairs(out: Path) -> Iterator[tuple[Record, Record]]:
+    """Each prediction in `out` with the full record of the same settings that was made nearest to it."""
+    found = [record for _, record in Store(out).records() if isinstance(record, Record) and record.summary]
+    for predicted in sorted(found, key=lambda record: record.created_at):
+        if not predicted.cell.protocol.quick:
+            continue
+        cell, moment = predicted.cell, datetime.fromisoformat(predicted.created_at)
+        full = [
+            record
+            for record in found
+            if not record.cell.protocol.quick
+            and (record.cell.model, record.cell.workload, record.cell.settings)
+            == (cell.model, cell.workload, cell.settings)
+        ]
+        yield predicted, min(full, key=lambda record: abs(datetime.fromisoformat(record.created_at) - moment))
+
+
+def judge(out: Path) -> bool:
+    """Print each pair and, for each engine and length, whether the predictions are good."""
+    rounds: dict[str, list[tuple[float, float, float]]] = {}
+    for predicted, measured in pairs(out):
+        assert predicted.summary is not None
+        assert measured.summary is not None
+        one, other = predicted.summary.generation_tokens_per_s, measured.summary.generation_tokens_per_s
+        share = device_s(predicted) / device_s(measured)
+        cell = predicted.cell
+        name = f"{cell.settings.engine}, input {cell.workload.context_length}"
+        rounds.setdefault(name, []).append((one.mean, other.mean, share))
+        print(
+            f"{name}, round {len(rounds[name])}: predicted {shown(one)}, measured {shown(other)} tokens/s, "
+            f"error {one.mean / other.mean - 1:+.2%}, share of the device time {share:.1%}"
+        )
+    all_good = bool(rounds)
+    for name, values in rounds.items():
+        predictions, measurements, shares = zip(*values, strict=True)
+        error, share = statistics.fmean(predictions) / statistics.fmean(measurements) - 1, statistics.fmean(shares)
+        good = abs(error) <= LARGEST_ERROR and share <= LARGEST_SHARE
+        print(f"{name}: error {error:+.2%}, share of the device time {share:.1%}: {'good' if good else 'too much'}")
+        all_good = all_good and good
+    return all_good
+
+
 def main() -> int:
     """Measure, print, judge."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("engine")
+    parser.add_argument("engine", nargs="?")
+    parser.add_argument("--judge", type=Path)
     parser.add_argument("--model", default="Qwen/Qwen2.5-0.5B-Instruct")
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--generate", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--out", type=Path)
     asked, more = parser.parse_known_args()
-
-    predictions, measurements, shares = [], [], []
+    if bool(asked.judge) == bool(asked.engine):
+        parser.error("name an engine to measure, or --judge DIR")
+    if asked.judge:
+        return 0 if judge(asked.judge) else 1
     with tempfile.TemporaryDirectory() as folder:
-        suite = Path(folder) / "quick.toml"
-        full, quick = f"[[grid]]\nrepeats = {asked.repeats}\n", "[[grid]]\nquick = true\nrepeats = 6\n"
-        for number in range(asked.rounds):
-            suite.write_text(full + quick if number % 2 else quick + full)
-            done = subprocess.run(
-                [
-                    *(sys.executable, "-m", "speed_benchmark", "run", str(suite), "--engine", asked.engine),
-                    *("--model_id_or_path", asked.model, "--weights", "synthetic", "--retry", "all", "--json"),
-                    *("--context_length", str(asked.context), "--generate_length", str(asked.generate)),
-                    *("--outputs_dir", str(Path(folder) / str(number)), *(flag for flag in more if flag != "--")),
-                ],
-                stdout=subprocess.PIPE,
-                check=True,
-            )
-            records = [Record.model_validate_json(line) for line in done.stdout.splitlines()]
-            predicted, measured = (
-                next(record for record in records if record.cell.protocol.quick is quick) for quick in (True, False)
-            )
-            assert predicted.summary is not None
-            assert measured.summary is not None
-            predictions.append(predicted.summary.generation_tokens_per_s.mean)
-            measurements.append(measured.summary.generation_tokens_per_s.mean)
-            shares.append(device_s(predicted) / device_s(measured))
-            print(
-                f"round {number + 1}: predicted {shown(predicted.summary.generation_tokens_per_s)}, "
-                f"measured {shown(measured.summary.generation_tokens_per_s)} tokens/s, "
-                f"error {predictions[-1] / measurements[-1] - 1:+.2%}, share of the device time {shares[-1]:.1%}",
-                flush=True,
-            )
-    error, share = statistics.fmean(predictions) / statistics.fmean(measurements) - 1, statistics.fmean(shares)
-    good = abs(error) <= LARGEST_ERROR and share <= LARGEST_SHARE
-    print(f"{asked.engine}: error {error:+.2%}, share of the device time {share:.1%}: {'good' if good else 'too much'}")
-    return 0 if good else 1
+        out = asked.out or Path(folder)
+        measure(asked, more, out)
+        return 0 if judge(out) else 1
 
 
 if __name__ == "__main__":

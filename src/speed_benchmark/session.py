@@ -21,6 +21,7 @@ from speed_benchmark.models.source import Fetched, fetch
 from speed_benchmark.plan import Load
 from speed_benchmark.process import Worker, WorkerEndedError, worker_environment
 from speed_benchmark.provenance import provenance
+from speed_benchmark.results.agreement import agreement
 from speed_benchmark.results.checks import judge
 from speed_benchmark.results.record import Audit, Cause, Outcome, Profile, Rates, Record, Sample, Sampling, Share
 from speed_benchmark.results.store import Store
@@ -239,35 +240,35 @@ class Session:
     def _keep(self, index: int, outcome: Outcome, cause: Cause | None) -> None:
         """Judge and store what is known of a cell."""
         cell, draft, loaded = self.load.cells[index], self.drafts[index], self.loaded
-        record = judge(
-            Record(
-                cell_id=cell.cell_id,
-                cell=cell,
-                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                outcome=outcome,
-                cause=cause,
-                prompt=draft.prompt,
-                sampling=draft.sampling,
-                config_overrides=self._overrides([index]) if loaded else {},
-                checkpoint=self.fetched.checkpoint if self.fetched else None,
-                loaded=loaded.loaded if loaded else None,
-                load_s=loaded.load_s if loaded else None,
-                load_memory=loaded.memory if loaded else None,
-                warmups=tuple(draft.warmups),
-                samples=tuple(draft.samples),
-                audit=draft.audit,
-                busy=self.busy,
-                work=work(self.fetched.config, cell.settings, loaded.loaded) if self.fetched and loaded else None,
-                rates=self.rates if loaded else None,
-                profile=draft.profile,
-                gpus=self.load.gpus,
-                share=Share(workers_beside=self.beside, cores=len(self.cores)) if self.beside else None,
-                machine=self.machine,
-                machine_before=self.before,
-                machine_after=machine.observe(self.load.gpus),
-                provenance=provenance(loaded.packages if loaded else {}),
-            )
+        record = Record(
+            cell_id=cell.cell_id,
+            cell=cell,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            outcome=outcome,
+            cause=cause,
+            prompt=draft.prompt,
+            sampling=draft.sampling,
+            config_overrides=self._overrides([index]) if loaded else {},
+            checkpoint=self.fetched.checkpoint if self.fetched else None,
+            loaded=loaded.loaded if loaded else None,
+            load_s=loaded.load_s if loaded else None,
+            load_memory=loaded.memory if loaded else None,
+            warmups=tuple(draft.warmups),
+            samples=tuple(draft.samples),
+            audit=draft.audit,
+            busy=self.busy,
+            work=work(self.fetched.config, cell.settings, loaded.loaded) if self.fetched and loaded else None,
+            rates=self.rates if loaded else None,
+            profile=draft.profile,
+            gpus=self.load.gpus,
+            share=Share(workers_beside=self.beside, cores=len(self.cores)) if self.beside else None,
+            machine=self.machine,
+            machine_before=self.before,
+            machine_after=machine.observe(self.load.gpus),
+            provenance=provenance(loaded.packages if loaded else {}),
         )
+        others = (other for _, other in self.context.store.records() if isinstance(other, Record))
+        record = judge(record.model_copy(update={"agreement": agreement(record, others)}))
         self.kept[index] = self.context.store.write(record)
         self.context.observer.stored(*self.kept[index])
 

@@ -206,6 +206,7 @@ def test_reads_back_what_runs(answers: dict[str, Any]) -> None:
     assert loaded["kv_cache_capacity_tokens"] == 2 * BLOCK_TOKENS
     assert loaded["kv_cache_allocated_bytes"] == 2 * BLOCK_TOKENS * 2 * CACHE_BYTES_PER_TOKEN
     assert len(loaded["devices"]) == 1
+    assert loaded["finite_logits"] is True
     assert answers["workers_left"] == []
 
 
@@ -234,6 +235,13 @@ def test_yarn_reaches_the_rotary_embedding(tmp_path: Path) -> None:
     assert got["loaded"]["weight_bytes"] == sum(tensor.size_bytes for tensor in tensors(config_of("BF16")))
     assert got["answers"][0]["ids"] == got["plain"]
     assert len(got["answers"][0]["ids"]) == 30
+
+
+def test_logits_that_are_not_finite_are_seen(talkative: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(talkative, dtype="auto")
+    model.model.norm.weight.data[0] = float("inf")
+    model.save_pretrained(tmp_path / "overflowing")
+    assert run(load(tmp_path / "overflowing"), request(5))["loaded"]["finite_logits"] is False
 
 
 def test_weights_of_8_bits_are_unsupported_on_the_cpu(quantised: Run) -> None:

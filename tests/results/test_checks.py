@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from speed_benchmark.results.checks import judge
-from speed_benchmark.results.record import Audit, Finding, Outcome, Record, Sample, Severity, Share, Verdict
+from speed_benchmark.results.record import Agreement, Audit, Finding, Outcome, Record, Sample, Severity, Share, Verdict
 
 Make = Callable[..., Record]
 Dtype = Literal["auto", "float16"]
@@ -214,6 +214,16 @@ def test_not_finite(fake_record: Make) -> None:
         "check the weights; --dtype bfloat16 reaches further than float16"
     ]
     assert not fake_record([2.0] * 6, finite_logits=True).findings
+
+
+@pytest.mark.parametrize(("compared", "agreed", "count"), [(16, 0, 1), (16, 1, 0), (16, 16, 0), (0, 0, 0)])
+def test_other_answer(fake_record: Make, compared: int, agreed: int, count: int) -> None:
+    agreement = Agreement(engine="vllm", record_id="", compared=compared, agreed=agreed)
+    judged = judge(fake_record([2.0] * 6).model_copy(update={"agreement": agreement}))
+    assert texts(judged, "other_answer") == count * [
+        "doubtful: the first token is not the one that vllm chose for the same prompt; "
+        "see whether --dtype float32 agrees; if not, one of the engines computes something else"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from shapes import TINY
 from sweeps import processes_left
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from speed_benchmark.models.synthetic import synthesize
-from speed_benchmark.results.record import Outcome, Record
+from speed_benchmark.results.record import FIRST_TOKENS, Outcome, Record
 from speed_benchmark.results.store import Store
 
-pytest.importorskip("transformers")
 pytest.importorskip("vllm")
 
 SUITE = """
@@ -23,6 +23,8 @@ engine = ["transformers", "vllm"]
 context_length = "1-64*8"
 generate_length = 64
 repeats = 2
+sampling = "greedy"
+dtype = "float32"
 max_model_len = 256
 enforce_eager = true
 """
@@ -61,7 +63,9 @@ def start(tmp_path: Path) -> subprocess.Popen[bytes]:
 
 def test_both_engines_killed_interrupted_and_resumed(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    synthesize(TINY, {}, tmp_path / "model")
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(**TINY | {"initializer_range": 0.3})  # so large that greedy output varies
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(tmp_path / "model")
     (tmp_path / "suite.toml").write_text(SUITE)
     assert sweep_until(tmp_path, "transformers", signal.SIGKILL) == -signal.SIGKILL
     killed = records(out)
@@ -77,3 +81,9 @@ def test_both_engines_killed_interrupted_and_resumed(tmp_path: Path) -> None:
     assert ok(out, "transformers") == ok(out, "vllm") == CELLS // 2
     assert len({record.cell_id for record in whole.values()}) == CELLS
     assert processes_left(tmp_path) == []
+    for record in whole.values():
+        if record.cell.settings.engine == "vllm" and record.outcome is Outcome.OK:
+            assert record.agreement
+            assert (record.agreement.compared, record.agreement.agreed) == (FIRST_TOKENS, FIRST_TOKENS)
+            assert len(set(record.samples[0].first_token_ids)) > FIRST_TOKENS // 4
+            assert whole[record.agreement.record_id].cell.workload == record.cell.workload

@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from speed_benchmark.engines.protocol import Clock, Load, Loaded, OutOfMemoryError, Request, UnsupportedError
+from speed_benchmark.engines.protocol import (
+    Clock,
+    Load,
+    Loaded,
+    OutOfMemoryError,
+    Request,
+    Sampling,
+    UnsupportedError,
+)
 from speed_benchmark.measure.timing import WallClock
 
 if TYPE_CHECKING:
@@ -91,7 +99,7 @@ class VllmEngine:
         # Several GPUs are worked on by other processes; a token that came from them has been waited for.
         self.clock = WallClock((0,) if settings.gpu_count == 1 else ())
         self._capacity_tokens = min(loaded.max_model_len or 0, loaded.kv_cache_capacity_tokens or 0)
-        return loaded
+        return loaded.model_copy(update={"finite_logits": self._finite_logits()})
 
     def prepare(self, request: Request) -> None:
         """Make vLLM's own form of the prompt and of the sampling, and seed its generators."""
@@ -138,6 +146,18 @@ class VllmEngine:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
             gc.collect()
+
+    def _finite_logits(self) -> bool | None:
+        """Whether all logits of a prompt of eight tokens are finite."""
+        from speed_benchmark.engines import vllm_model
+
+        assert self._llm is not None  # noqa: S101 - asked by load
+        prompt = tuple(range(min(8, self._capacity_tokens - 1)))
+        self._llm.collective_rpc(vllm_model.watch_logits)
+        self.prepare(Request(prompt_token_ids=prompt, generate_length=1, sampling=Sampling(), seed=0))
+        self.generate(lambda: None)
+        seen = [finite for finite in self._llm.collective_rpc(vllm_model.finite_logits) if finite is not None]
+        return all(seen) if seen else None
 
 
 def _cpu_cache_bytes(load: Load) -> int:

@@ -5,7 +5,7 @@ Written against the sources of vLLM 0.26 and 0.32; where they differ a comment s
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from vllm import envs
@@ -80,6 +80,29 @@ def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
 def seed(_worker: "WorkerBase", value: int) -> None:
     """In a worker: seed every generator that sampling draws from."""
     set_random_seed(value)
+
+
+def watch_logits(worker: "WorkerBase") -> None:
+    """In a worker: look at all logits that it computes, until `finite_logits` is asked."""
+    model = worker.model_runner.get_model()
+    compute = model.compute_logits
+    model.logits_seen = []
+
+    def computed(*arguments: Any, **named: Any) -> torch.Tensor | None:  # noqa: ANN401 - the model's own
+        logits: torch.Tensor | None = compute(*arguments, **named)
+        if logits is not None:  # another worker of a tensor-parallel group has them
+            model.logits_seen.append(bool(torch.isfinite(logits).all()))
+        return logits
+
+    model.compute_logits = computed
+
+
+def finite_logits(worker: "WorkerBase") -> bool | None:
+    """In a worker: whether all logits since `watch_logits` were finite, None where it saw none."""
+    model = worker.model_runner.get_model()
+    seen: list[bool] = model.logits_seen
+    del model.compute_logits, model.logits_seen  # the class's own is there again
+    return all(seen) if seen else None
 
 
 def shard(worker: "WorkerBase") -> Shard:

@@ -3,7 +3,7 @@
 from speed_benchmark.cell import digest
 from speed_benchmark.engines.protocol import Engine, Request
 from speed_benchmark.measure.memory import MemoryReader
-from speed_benchmark.results.record import Sample
+from speed_benchmark.results.record import FIRST_TOKENS, Sample
 
 
 def measure(engine: Engine, request: Request, memory: MemoryReader, token_times: list[float]) -> Sample:
@@ -30,6 +30,7 @@ def measure(engine: Engine, request: Request, memory: MemoryReader, token_times:
         prompt_tokens=len(request.prompt_token_ids),
         output_tokens=len(output),
         output_digest=digest(list(output)),
+        first_token_ids=tuple(output[:FIRST_TOKENS]),
         cached_tokens=engine.cached_tokens,
         memory=memory.read(),
     )

@@ -176,6 +176,17 @@ def not_finite(record: Record) -> Iterator[Finding]:
         )
 
 
+def other_answer(record: Record) -> Iterator[Finding]:
+    """Another engine's answer begins with the same token."""
+    if record.agreement and record.agreement.compared and not record.agreement.agreed:
+        yield Finding(
+            code="other_answer",
+            severity=Severity.DOUBTFUL,
+            text=f"the first token is not the one that {record.agreement.engine} chose for the same prompt",
+            cure="see whether --dtype float32 agrees; if not, one of the engines computes something else",
+        )
+
+
 def clocks(record: Record) -> Iterator[Finding]:
     """The clock of the measurement and the clock of the system saw the same time pass from first to last."""
     for process in range(record.cell.protocol.processes):
@@ -599,6 +610,7 @@ RULES: tuple[Rule, ...] = (
     cached_prompt,
     faster_when_repeated,
     not_finite,
+    other_answer,
     clocks,
     no_warmup,
     slow_first_repeat,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from speed_benchmark.cell import Cell, digest
 
 SCHEMA_VERSION = 1
+FIRST_TOKENS = 16
 
 
 class Frozen(BaseModel):
@@ -193,6 +194,7 @@ class Sample(Frozen):
     """What one request showed. Times are seconds since the request began; the prompt is in before that.
 
     `started_at_s` is on the clock of the measurement, `started_at_unix_s` and `ended_at_unix_s` on the system's.
+    `first_token_ids` are the first output ids, FIRST_TOKENS at most, by which two engines are held against each other.
     `process` counts the worker processes of the cell from 0. `window` says which part of the output a request of
     a quick measurement stands for.
     """
@@ -205,6 +207,7 @@ class Sample(Frozen):
     prompt_tokens: int
     output_tokens: int
     output_digest: str
+    first_token_ids: tuple[int, ...] = ()
     cached_tokens: int | None = None
     memory: Memory = Memory()
     process: int = 0
@@ -217,6 +220,19 @@ class Audit(Frozen):
 
     repeated_s: tuple[float, ...]
     distinct_s: tuple[float, ...]
+
+
+class Agreement(Frozen):
+    """Another engine's greedy answer to the same prompt by the same weights, in the record of that id.
+
+    `agreed` is how many of the first `compared` tokens are alike before one differs. Two engines round differently, so
+    that a later token may differ; the first one of a real model hardly does.
+    """
+
+    engine: str
+    record_id: str
+    compared: int
+    agreed: int
 
 
 class Cause(Frozen):
@@ -450,6 +466,7 @@ class Record(Frozen):
     warmups: tuple[Sample, ...] = ()
     samples: tuple[Sample, ...] = ()
     audit: Audit | None = None
+    agreement: Agreement | None = None
     busy: tuple[str, ...] = ()
     work: Work | None = None
     rates: Rates | None = None
