@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,9 @@ import pytest
 from shapes import GENERATION, TINY
 
 from speed_benchmark.models.synthetic import synthesize
+
+# A shell starts what runs in the background deaf to Ctrl-C, and children inherit that: the tests send it to them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -61,8 +61,8 @@ def _row(load: Load, known: dict[str, float]) -> tuple[list[str], float]:
     fits = "no" if not fitting else f"{len(fitting)} of {len(load.cells)}"
     if len(fitting) == len(load.cells):
         fits = "yes" if predict.fits(longest, config, device) else "tight"
-    requests_s = sum(
-        predict.request_s(cell, config, device) * (cell.protocol.warmups + cell.protocol.repeats) for cell in fitting
+    scale, processes = known.get(longest.settings.engine, 1.0), [cell.protocol.processes for cell in fitting]
+    seconds = predict.load_s(longest, config) * max(processes, default=0) + scale * sum(
+        predict.requests_s(cell, config, device) * cell.protocol.processes for cell in fitting
     )
-    seconds = predict.load_s(longest, config) + requests_s * known.get(longest.settings.engine, 1.0) if fitting else 0.0
     return [*row, *(f"{part / _GIB:.2f}" for part in parts), fits, str(timedelta(seconds=round(seconds)))], seconds

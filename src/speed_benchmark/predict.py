@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from speed_benchmark.cell import Cell, canonical_json
+from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell, canonical_json
 from speed_benchmark.measure import nvml
 from speed_benchmark.models import checkpoint
 from speed_benchmark.results.record import Outcome, Record
@@ -26,8 +26,14 @@ USABLE_SHARE = 0.94
 WORKSPACE_BYTES = 32 * 2**20
 # Least seconds of a layer in one decoding step, of plain and of quantised weights, and of starting an engine; from
 # records on an H200. How long a layer of transformers takes is up to the host's processor.
-LAYER_S = {"transformers": (1.0e-3, 1.2e-3), "vllm": (0.065e-3, 0.085e-3)}
+LAYER_S = {"transformers": (1.0e-3, 1.2e-3), "vllm": (0.071e-3, 0.088e-3)}
 START_S = {"transformers": 15.0, "vllm": 45.0}
+# A compiled layer of transformers in CUDA graphs; the compilation, in the first request.
+COMPILED_LAYER_S, COMPILE_S = 0.118e-3, 19.0
+# On Hopper and later PyTorch's attention is cuDNN's, which plans each length of a sequence when it first comes: so long
+# for each token of a first request of transformers, whatever the model.
+PLANS_LENGTHS = (9, 0)
+NEW_LENGTH_S = 0.043
 # The share of the theoretical memory bandwidth, and the arithmetic, that large models reach.
 BANDWIDTH_SHARE = 0.9
 GPU_FLOPS = 1.5e14
@@ -38,12 +44,13 @@ LOAD_BYTES_PER_S = 1e9
 
 @dataclass(frozen=True)
 class Device:
-    """The GPUs that a load may use, or the CPU (`gpus` 0): memory, bandwidth and name of one of them."""
+    """The GPUs that a load may use, or the CPU (`gpus` 0): memory, bandwidth, name and generation of one of them."""
 
     gpus: int
     memory_bytes: int
     bytes_per_s: float
     name: str = ""
+    compute_capability: tuple[int, int] = (0, 0)
 
     @property
     def vllm_batch_tokens(self) -> int:
@@ -76,6 +83,7 @@ def device(gpus: Sequence[int]) -> Device:
         name=known[0].name,
         memory_bytes=min(gpu.memory_bytes for gpu in known),
         bytes_per_s=min(nvml.memory_bytes_per_s(gpu) or 1e12 for gpu in gpus),
+        compute_capability=nvml.compute_capability(gpus[0]) or (0, 0),
     )
 
 
@@ -147,17 +155,41 @@ def least_gpus(cell: Cell, config: Config, pool: Sequence[int]) -> int:
 
 
 def request_s(cell: Cell, config: Config, on: Device) -> float:
-    """Seconds of one request: the prompt at the arithmetic's pace, then each token at the memory's or the host's."""
-    needed = need(cell, config, on)
-    kept = needed.kv_cache_bytes * cell.total_tokens // max(cell.total_tokens, cell.settings.max_model_len or 0)
+    """Seconds of one request: the prompt at the arithmetic's pace, then each token at the memory's or the host's.
+
+    Of a quick measurement, of both its windows.
+    """
+    needed, settings = need(cell, config, on), cell.settings
+    kept = needed.kv_cache_bytes * cell.total_tokens // max(cell.total_tokens, settings.max_model_len or 0)
     flops = 2 * (needed.weight_bytes / 2) * cell.workload.context_length  # at least 2 for each weight and token
     prefill_s = flops / (GPU_FLOPS * on.gpus if on.gpus else CPU_FLOPS)
     # transformers runs one GPU after the other, vLLM all at once
-    at_once = on.gpus if cell.settings.engine == "vllm" and on.gpus else 1
+    at_once = on.gpus if settings.engine == "vllm" and on.gpus else 1
     read_s = (needed.weight_bytes + kept) / (on.bytes_per_s * BANDWIDTH_SHARE * at_once)
-    plain_s, quantized_s = LAYER_S.get(cell.settings.engine, (0.0, 0.0))
+    plain_s, quantized_s = LAYER_S.get(settings.engine, (0.0, 0.0))
+    plain_s = COMPILED_LAYER_S if settings.compile and on.gpus else plain_s
     layers_s: float = config["num_hidden_layers"] * (quantized_s if "quantization_config" in config else plain_s)
-    return prefill_s + cell.workload.generate_length * (layers_s + read_s)
+    prefills, tokens = 1, cell.workload.generate_length
+    if cell.protocol.quick:
+        prefills, tokens = 2, 2 * QUICK_WINDOW_TOKENS
+    return prefills * prefill_s + tokens * (layers_s + read_s)
+
+
+def first_request_s(cell: Cell, on: Device) -> float:
+    """Seconds that the first request of a process takes beyond what the later ones do."""
+    settings = cell.settings
+    if settings.engine != "transformers" or not on.gpus:
+        return 0.0
+    if settings.compile:
+        return COMPILE_S
+    planned = settings.attn_implementation == "sdpa" and on.compute_capability >= PLANS_LENGTHS
+    return NEW_LENGTH_S * (2 * QUICK_WINDOW_TOKENS if cell.protocol.quick else cell.workload.generate_length) * planned
+
+
+def requests_s(cell: Cell, config: Config, on: Device) -> float:
+    """Seconds of all requests of one process of `cell`, if it repeats no more often than it has to."""
+    count = cell.protocol.warmups + cell.protocol.repeats
+    return first_request_s(cell, on) + count * request_s(cell, config, on)
 
 
 def load_s(cell: Cell, config: Config) -> float:
@@ -166,13 +198,21 @@ def load_s(cell: Cell, config: Config) -> float:
 
 
 def calibration(records: Iterable[tuple[Record, Config | None]]) -> dict[str, float]:
-    """Engine -> measured over predicted request time: the median of the records, each with its config."""
+    """Engine -> measured over predicted time of requests: the median of the records, each with its config."""
     ratios: dict[str, list[float]] = {}
     for record, config in records:
-        if record.outcome is Outcome.OK and record.summary and config and known_shape(config):
-            predicted_s = request_s(record.cell, config, device(record.gpus))
-            ratios.setdefault(record.cell.settings.engine, []).append(record.summary.duration_s.mean / predicted_s)
+        if record.outcome is Outcome.OK and record.samples and config and known_shape(config):
+            ratio = measured_over_predicted(record, config, device(record.gpus))
+            ratios.setdefault(record.cell.settings.engine, []).append(ratio)
     return {engine: statistics.median(values) for engine, values in ratios.items()}
+
+
+def measured_over_predicted(record: Record, config: Config, on: Device) -> float:
+    """How long the requests of a record took, against what is predicted for as many of them."""
+    cell, requests = record.cell, (*record.warmups, *record.samples)
+    count = len(requests) / (2 if cell.protocol.quick else 1)
+    predicted_s = cell.protocol.processes * first_request_s(cell, on) + count * request_s(cell, config, on)
+    return sum(request.duration_s for request in requests) / predicted_s
 
 
 def _room_bytes(cell: Cell, on: Device) -> int:

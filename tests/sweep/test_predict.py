@@ -1,15 +1,20 @@
 """Predictions, against the Qwen2.5 report and against what was measured on an H200."""
 
+from pathlib import Path
+
 import pytest
 
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
 from speed_benchmark.models import catalogue
-from speed_benchmark.predict import Config, Device, fits, least_gpus, misfit, need, request_s
+from speed_benchmark.predict import Config, Device, fits, least_gpus, measured_over_predicted, misfit, need
+from speed_benchmark.results.record import Record
 from speed_benchmark.results.reference import Published, published
+from speed_benchmark.results.store import Store
 
 GIB = 2**30
 A100 = Device(gpus=1, memory_bytes=80 * GIB, bytes_per_s=2.04e12, name="NVIDIA A100-SXM4-80GB")
-H200 = Device(gpus=1, memory_bytes=140 * GIB, bytes_per_s=4.8e12, name="NVIDIA H200")
+H200 = Device(gpus=1, memory_bytes=140 * GIB, bytes_per_s=4.8e12, name="NVIDIA H200", compute_capability=(9, 0))
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def cell(engine: str, model: str, context: int, **settings: object) -> tuple[Cell, Config]:
@@ -64,21 +69,38 @@ def test_vllm_memory_as_measured_on_an_h200(model: str, weights_gib: float, acti
     assert predicted.activation_bytes / GIB == pytest.approx(activations_gib, rel=0.15)
 
 
-@pytest.mark.parametrize(
-    ("engine", "model", "context", "measured_s"),
-    [
-        ("transformers", "Qwen2.5-0.5B-Instruct", 1, 53.50),
-        ("transformers", "Qwen2.5-0.5B-Instruct-GPTQ-Int4", 1, 62.88),
-        ("vllm", "Qwen2.5-0.5B-Instruct", 1, 3.83),
-        ("vllm", "Qwen2.5-0.5B-Instruct-AWQ", 1, 4.43),
-        ("vllm", "Qwen2.5-0.5B-Instruct", 6144, 4.98),
-        ("vllm", "Qwen2.5-7B-Instruct", 1, 10.01),
-        ("vllm", "Qwen2.5-7B-Instruct", 6144, 10.35),
-        ("vllm", "Qwen2.5-7B-Instruct-GPTQ-Int4", 6144, 8.28),
-    ],
-)
-def test_time_is_within_a_quarter_of_an_h200s(engine: str, model: str, context: int, measured_s: float) -> None:
-    assert request_s(*cell(engine, model, context), H200) == pytest.approx(measured_s, rel=0.25)
+MEASURED = [record for _, record in Store(RESULTS / "nvidia-h200").records() if isinstance(record, Record)]
+
+
+def config_of(record: Record) -> Config:
+    entry = catalogue.lookup(record.cell.model.model_id_or_path)
+    assert entry
+    return entry.config
+
+
+def name(record: Record) -> str:
+    cell = record.cell
+    compiled = " compiled" if cell.settings.compile else ""
+    return f"{cell.settings.engine}{compiled} {cell.model.model_id_or_path} {cell.workload.context_length}"
+
+
+@pytest.mark.parametrize("record", MEASURED, ids=name)
+def test_time_is_within_a_quarter_of_an_h200s(record: Record) -> None:
+    """Of all requests, the first one with all that it has to prepare included."""
+    assert measured_over_predicted(record, config_of(record), H200) == pytest.approx(1, rel=0.25)
+
+
+@pytest.mark.parametrize("record", MEASURED, ids=name)
+def test_memory_is_within_ten_percent_of_an_h200s(record: Record) -> None:
+    """What the cell needs; vLLM's key-value cache has room for more tokens than the cell's, as it was asked."""
+    assert record.summary
+    assert record.summary.need
+    measured = record.summary.need
+    predicted = need(record.cell, config_of(record), H200)
+    assert measured.kv_cache_bytes is not None
+    assert measured.minimum_to_run_bytes is not None
+    total_bytes = predicted.total_bytes - predicted.kv_cache_bytes + measured.kv_cache_bytes
+    assert total_bytes == pytest.approx(measured.minimum_to_run_bytes, rel=0.10)
 
 
 @pytest.mark.parametrize(

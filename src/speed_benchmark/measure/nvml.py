@@ -103,6 +103,12 @@ def memory_bytes_per_s(index: int) -> float | None:
     return 2 * clock_mhz * 1e6 * bits / 8 if clock_mhz and bits else None
 
 
+def compute_capability(index: int) -> tuple[int, int] | None:
+    """The generation of one GPU: (8, 0) of an A100, (9, 0) of an H100."""
+    found = _read("nvmlDeviceGetCudaComputeCapability", _device(index))
+    return (int(found[0]), int(found[1])) if found else None
+
+
 def read(index: int) -> Reading:
     """One GPU now."""
     handle = _device(index)
