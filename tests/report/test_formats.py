@@ -19,12 +19,14 @@ from speed_benchmark.report import documents
 from speed_benchmark.report.exports import to_csv
 from speed_benchmark.report.formats import render
 from speed_benchmark.report.rows import Row, rows
+from speed_benchmark.report.tables import explain, explain_all
 from speed_benchmark.report.words import WORDS, Format, Language
 from speed_benchmark.results.record import Record
 from speed_benchmark.results.store import serialize
 
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., CompletedProcess[str]]
+Vary = Callable[..., Record]
 
 
 def table_rows(records: list[Record]) -> list[Row]:
@@ -154,6 +156,26 @@ def test_outcomes_and_doubts_say_why_below_the_table(golden_records: list[Record
     assert "nothing ran before the first repeat" in notes[0]
     assert "the fake device is full" in notes[1]
     assert "79 out" in notes[2]
+
+
+def test_the_terminal_explains_each_record_below_its_name(measured: dict[str, Record], vary: Vary) -> None:
+    slow = measured["ok"].warmups[0].model_copy(update={"duration_s": 2.5})
+    short, long = (vary(measured["ok"], input_tokens=tokens) for tokens in (6, 600))
+    long = long.model_copy(update={"warmups": (slow,)})
+    failed = vary(measured["oom"], input_tokens=6000)
+    lines = explain_all([short, long, failed])
+    assert [line for line in lines if not line.startswith(("  ", "all: "))] == [
+        f"Qwen2.5-0.5B-Instruct BF16 transformers {tokens}" for tokens in (6, 600, 6000)
+    ]
+    ran = "ran: BF16, fake attention, eager, rope default, on fake"
+    assert lines[-1] == f"all: {ran}"
+    assert f"  {ran}" not in lines
+    assert lines.count("  the first request took 2.5 s, 2.8 times as long as a repeat") == 1
+    assert lines.index("  the first request took 2.5 s, 2.8 times as long as a repeat") > lines.index(
+        "Qwen2.5-0.5B-Instruct BF16 transformers 600"
+    )
+    assert explain_all([short]) == explain(short)
+    assert explain_all([]) == []
 
 
 def test_only_what_varies_is_a_column(

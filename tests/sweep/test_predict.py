@@ -69,7 +69,12 @@ def test_vllm_memory_as_measured_on_an_h200(model: str, weights_gib: float, acti
     assert predicted.activation_bytes / GIB == pytest.approx(activations_gib, rel=0.15)
 
 
-MEASURED = [record for _, record in Store(RESULTS / "nvidia-h200").records() if isinstance(record, Record)]
+MEASURED = [
+    record
+    for folder in ("nvidia-h200", "nvidia-h200-compiled")
+    for _, record in Store(RESULTS / folder).records()
+    if isinstance(record, Record)
+]
 
 
 def config_of(record: Record) -> Config:

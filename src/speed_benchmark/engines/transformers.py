@@ -142,7 +142,8 @@ def _memory_errors() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemoryError(str(error).partition("\n")[0]) from error
+        said = str(error).partition("\n")[0]
+        raise OutOfMemoryError(said.partition(" If reserved but")[0]) from error  # without PyTorch's advice
 
 
 def _compile_config(model: "PreTrainedModel", *, cuda_graphs: bool) -> "CompileConfig":

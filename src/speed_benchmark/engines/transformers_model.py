@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -183,5 +184,6 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = (line.strip() for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)[:LONGEST_REASON]
+    """What an error says before it goes on to advice, and to paths of this machine."""
+    clauses = (clause.strip() for clause in re.split(r"[\n;]|\. ", str(error)))
+    return next(filter(None, clauses), type(error).__name__)[:LONGEST_REASON]

@@ -49,6 +49,7 @@
     [words.reserved, (r) => memory(r.allocator_peak_reserved_bytes)],
     [words.process, (r) => memory(r.process_device_bytes)], [words.device, (r) => memory(r.device_used_bytes)],
     [words.resident, (r) => memory(r.host_peak_rss_bytes)], [words.load, (r) => fixed(1)(r.load_s)],
+    [words.first_request, (r) => fixed(1)(r.first_request_s)],
     [words.machine, (r) => r.machine], [words.driver, (r) => r.driver], [words.software, (r) => r.software],
     [words.weights, (r) => r.weights], [words.kernel, (r) => r.kernel], [words.attention, (r) => r.attention],
     [words.execution, (r) => r.execution], [words.dtype, (r) => r.dtype], [words.sampling, (r) => r.sampling],

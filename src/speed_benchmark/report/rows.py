@@ -62,6 +62,7 @@ class Row(Frozen):
     binds: str = ""
     joules_per_token: float | None = None
     load_s: float | None = None
+    first_request_s: float | None = Field(default=None, description="of its process, a warm-up where there is one")
     machine: str
     driver: str
     software: str
@@ -137,6 +138,7 @@ def row(record: Record, file: str) -> Row:
         minimum_to_run_bytes=summary.need.minimum_to_run_bytes if summary and summary.need else None,
         joules_per_token=_joules_per_token(record),
         load_s=record.load_s,
+        first_request_s=first_request_s(record),
         machine=hardware(record.machine),
         driver=record.machine.driver or "",
         software=software(record),
@@ -188,6 +190,15 @@ def memory_bytes(record: Record) -> int | None:
     if record.cell.settings.gpu_memory_utilization is not None:
         return record.summary.need.minimum_to_run_bytes if record.summary.need else None
     return record.summary.memory.allocator_peak_allocated_bytes
+
+
+def first_request_s(record: Record) -> float | None:
+    """How long the first request of the first process took, with all that a new length makes an engine prepare.
+
+    None without one; of a quick measurement too, whose requests are short.
+    """
+    requests = (*record.warmups, *record.samples)
+    return requests[0].duration_s if requests and not record.cell.protocol.quick else None
 
 
 def hardware(machine: Machine) -> str:

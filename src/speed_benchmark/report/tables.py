@@ -16,6 +16,8 @@ from speed_benchmark.report.layout import one_line
 from speed_benchmark.report.rows import GIB, memory_bytes
 from speed_benchmark.results.record import Outcome, Record
 
+# A first request that takes longer by more than this has prepared something; who sends new lengths pays it each time.
+SLOW_FIRST = 1.5
 _BAR_COLUMNS = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -54,11 +56,23 @@ def print_table(records: Sequence[Record], paths: Sequence[Path]) -> None:
     console.print("speed: generated tokens / whole request time, the Qwen2.5 report's definition; mean of the repeats")
     for line in bars(_bars(records)):
         console.print(line, soft_wrap=True)
-    for record in records:
-        for line in explain(record):
-            console.print(line, soft_wrap=True)
+    for line in explain_all(records):
+        console.print(line, soft_wrap=True)
     for path in paths:
         console.print(f"record: {path}", soft_wrap=True)
+
+
+def explain_all(records: Sequence[Record]) -> list[str]:
+    """What `explain` says of each record below the record's name; what it says of all of them is said once."""
+    explained = [explain(record) for record in records]
+    if len(records) == 1:
+        return explained[0]
+    shared = [line for line in explained[0] if all(line in lines for lines in explained)] if explained else []
+    found = []
+    for record, lines in zip(records, explained, strict=True):
+        if own := [f"  {line}" for line in lines if line not in shared]:
+            found += [_label(flat.row(record, "")), *own]
+    return found + [f"all: {line}" for line in shared]
 
 
 def explain(record: Record) -> list[str]:
@@ -73,6 +87,9 @@ def explain(record: Record) -> list[str]:
         lines.append(
             f"first token after {first_ms:.1f} ms, then {decode}; total {summary.total_tokens_per_s.mean:.2f} tokens/s"
         )
+        first_s, usual_s = flat.first_request_s(record), summary.duration_s.mean
+        if record.warmups and first_s is not None and first_s > SLOW_FIRST * usual_s:
+            lines.append(f"the first request took {first_s:.4g} s, {first_s / usual_s:.2g} times as long as a repeat")
     if record.loaded:
         loaded = record.loaded
         kernels = f" by {', '.join(loaded.quantization_kernels)}" if loaded.quantization_kernels else ""
@@ -105,10 +122,14 @@ def _bars(records: Sequence[Record]) -> list[tuple[str, float, str]]:
         speeds = shown[0].repeat_tokens_per_s
         return [(f"repeat {number}", speed, f"{speed:.2f}") for number, speed in enumerate(speeds, 1)]
     return [
-        (f"{one.model} {one.quantization} {one.engine} {one.input_tokens}", speed, f"{speed:.2f}")
+        (_label(one), speed, f"{speed:.2f}")
         for one in shown
         if one.measured and (speed := one.generation_tokens_per_s) is not None
     ]
+
+
+def _label(row: flat.Row) -> str:
+    return " ".join(filter(None, (row.model, row.quantization, row.engine, str(row.input_tokens))))
 
 
 def _bar(share: float) -> str:
