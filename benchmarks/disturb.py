@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ GPU_MEMORY = (
     "import time, torch\n" + START + "taken = torch.ones(2**32, dtype=torch.uint8, device='cuda')\n"
     "torch.cuda.synchronize()\nprint(flush=True)\ntime.sleep(1e9)"
 )
+# What a process had is given back after its end, gigabytes of memory over a second or two.
+SETTLE_S = 3.0
 FLAGGED_DISTURBED, FLAGGED_QUIET = 0.95, 0.05
 
 
@@ -108,6 +111,7 @@ class Director(Silence):
         disturber, kind = self._disturbers.pop(record.cell_id, None), self.kinds[record.cell_id]
         if disturber:
             disturber.end()
+            time.sleep(SETTLE_S)
         flagged = record.outcome is not Outcome.OK or record.verdict is not Verdict.VALID
         codes = [finding.code for finding in record.findings if finding.severity != "note"]
         self.flagged.setdefault(kind, []).append(flagged)

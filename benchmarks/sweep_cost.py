@@ -87,9 +87,8 @@ def main() -> int:
     for name, seconds in rows:
         print(f"{name:<46}{seconds:>10.1f} s{100 * seconds / sweep_s:>8.1f} %")
     gain, over = calls_s / sweep_s, sweep_s / ideal_s
-    print(
-        f"single calls / sweep {gain:.2f} (at least {LEAST_GAIN}); sweep / ideal {over:.3f} (at most {MOST_OVER_IDEAL})"
-    )
+    print(f"single calls / sweep {gain:.2f} (at least {LEAST_GAIN}; of an ideal sweep {calls_s / ideal_s:.2f})")
+    print(f"sweep / ideal {over:.3f} (at most {MOST_OVER_IDEAL})")
     return 0 if arguments.engine == "fake" or (gain >= LEAST_GAIN and over <= MOST_OVER_IDEAL) else 1
 
 
