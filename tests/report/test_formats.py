@@ -19,7 +19,7 @@ from speed_benchmark.report import documents
 from speed_benchmark.report.exports import to_csv
 from speed_benchmark.report.formats import render
 from speed_benchmark.report.rows import Row, rows
-from speed_benchmark.report.tables import explain, explain_all
+from speed_benchmark.report.tables import explain, explain_all, print_table
 from speed_benchmark.report.words import WORDS, Format, Language
 from speed_benchmark.results.record import Record
 from speed_benchmark.results.store import serialize
@@ -176,6 +176,22 @@ def test_the_terminal_explains_each_record_below_its_name(measured: dict[str, Re
     )
     assert explain_all([short]) == explain(short)
     assert explain_all([]) == []
+
+
+def test_the_terminal_shows_an_interval_and_no_other_spread(
+    measured: dict[str, Record], vary: Vary, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    seven = measured["ok"]
+    assert seven.summary
+    interval = seven.summary.generation_tokens_per_s.interval
+    assert interval
+    print_table([seven], [])
+    shown = capsys.readouterr().out
+    assert f"{seven.summary.generation_tokens_per_s.mean:.2f} ± {(interval.high - interval.low) / 2:.2f} " in shown
+    assert "95 % confidence interval" in shown
+    print_table([vary(seven, samples=seven.samples[:3], protocol={"repeats": 3})], [])
+    assert "±" not in capsys.readouterr().out
 
 
 def test_only_what_varies_is_a_column(

@@ -54,6 +54,8 @@ def print_table(records: Sequence[Record], paths: Sequence[Path]) -> None:
     numeric = tuple(2 <= index <= 6 for index in range(len(columns)))
     _print_whole(console, _table(columns, numeric, [_row(record) for record in records], 0))
     console.print("speed: generated tokens / whole request time, the Qwen2.5 report's definition; mean of the repeats")
+    if any(record.summary and record.summary.generation_tokens_per_s.interval for record in records):
+        console.print("±: half of the 95 % confidence interval, where one is honest")
     for line in bars(_bars(records)):
         console.print(line, soft_wrap=True)
     for line in explain_all(records):
@@ -168,7 +170,8 @@ def _table(columns: Sequence[str], numeric: Sequence[bool], rows: Sequence[Seque
 def _row(record: Record) -> tuple[str, ...]:
     cell = record.cell
     speed = record.summary.generation_tokens_per_s if record.summary else None
-    spread = f" ± {speed.stdev:.2f}" if speed and speed.stdev is not None else ""
+    interval = speed.interval if speed else None
+    known = f" ± {(interval.high - interval.low) / 2:.2f}" if interval else ""
     used = memory_bytes(record)
     measured = record.outcome in (Outcome.OK, Outcome.INVALID)
     return (
@@ -176,7 +179,7 @@ def _row(record: Record) -> tuple[str, ...]:
         cell.settings.engine,
         str(cell.workload.context_length),
         str(cell.workload.generate_length),
-        f"{speed.mean:.2f}{spread}" if speed and measured else str(record.outcome),
+        f"{speed.mean:.2f}{known}" if speed and measured else str(record.outcome),
         f"{used / GIB:.2f}" if used else "",
         str(cell.settings.gpu_count) if cell.settings.gpu_count else "CPU",
         str(record.verdict),
