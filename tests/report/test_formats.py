@@ -21,7 +21,7 @@ from speed_benchmark.report.formats import render
 from speed_benchmark.report.rows import Row, rows
 from speed_benchmark.report.tables import explain, explain_all, print_table
 from speed_benchmark.report.words import WORDS, Format, Language
-from speed_benchmark.results.record import Record
+from speed_benchmark.results.record import Agreement, Record
 from speed_benchmark.results.store import serialize
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -175,6 +175,8 @@ def test_the_terminal_explains_each_record_below_its_name(measured: dict[str, Re
         "Qwen2.5-0.5B-Instruct BF16 transformers 600"
     )
     assert explain_all([short]) == explain(short)
+    agreed = short.model_copy(update={"agreement": Agreement(engine="vllm", record_id="", compared=16, agreed=12)})
+    assert "vllm chose the same first 12 of 16 tokens" in explain(agreed)
     assert explain_all([]) == []
 
 

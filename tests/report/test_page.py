@@ -130,6 +130,7 @@ def test_a_number_leads_to_its_record(
     assert leads_to in ids
     assert leads_to
     assert leads_to in shown
+    assert page.locator("dialog").evaluate("dialog => dialog.scrollTop") == 0, "it opens at its beginning"
     assert link.inner_text() in shown
     page.locator("dialog button").click()
     assert page.locator("dialog[open]").count() == 0
@@ -151,6 +152,8 @@ def test_it_prints_light_and_whole(content: str, opened: Callable[..., tuple[Pag
     assert visible(page, ".filters") == 0
     assert visible(page, "section.layout") == 3
     assert len(page.pdf()) > 10_000
+    page.set_viewport_size({"width": 1032, "height": 730})  # what a sheet of A4 has within its margins
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1032
 
 
 HOSTILE = (

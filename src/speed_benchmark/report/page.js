@@ -73,6 +73,7 @@
     dialog.querySelector("h2").textContent = `${record.model} · ${record.quantization} · ${record.input_tokens}`;
     dialog.querySelector("dl").replaceWith(list);
     if (!dialog.open) dialog.showModal();
+    dialog.scrollTop = 0; // its button, which gets the focus, is at the end
   };
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   document.addEventListener("click", (event) => {

@@ -97,6 +97,9 @@ def explain(record: Record) -> list[str]:
         kernels = f" by {', '.join(loaded.quantization_kernels)}" if loaded.quantization_kernels else ""
         ran = f"{loaded.quantization}{kernels}, {loaded.attention_implementation} attention, {loaded.execution}"
         lines.append(f"ran: {ran}, rope {loaded.rope}, on {', '.join(loaded.devices)}")
+    if record.agreement:
+        other = record.agreement
+        lines.append(f"{other.engine} chose the same first {other.agreed} of {other.compared} tokens")
     lines += [f"{finding.severity} ({finding.code}): {finding.text}; {finding.cure}" for finding in record.findings]
     if record.cause:
         stage = f" while {record.cause.stage}" if record.cause.stage else ""
