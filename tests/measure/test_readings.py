@@ -169,8 +169,10 @@ def test_the_time_of_others_is_not_its_own(tmp_path: Path) -> None:
         assert time.monotonic() < until
         time.sleep(0.1)
     by_stranger_s = machine.own_s() - before_s
-    assert by_child_s >= 0.4
-    assert by_stranger_s < 0.4
+    # user's and system's time are each told in whole ticks, cut off
+    least_s = 0.4 - 2 / os.sysconf("SC_CLK_TCK") - 1e-9
+    assert by_child_s >= least_s
+    assert by_stranger_s < least_s
 
 
 def test_strangers_on_a_gpu_are_told_from_this_tool_and_from_other_countings(gpus: Callable[..., FakeNvml]) -> None:
