@@ -36,8 +36,9 @@ from speed_benchmark.run import run
 # Each imports what it needs, says who it is, waits for a line, says that it has begun, and goes on until it is killed.
 START = "import os, sys\nprint(os.getpid(), flush=True)\nsys.stdin.readline()\n"
 PROCESSOR = START + "print(flush=True)\nwhile True: pass"
+# Twice the growth that the rule about the host's memory asks for.
 HOST_MEMORY = (
-    "import psutil\n" + START + "size = int(0.4 * psutil.virtual_memory().available)\nprint(flush=True)\n"
+    "import psutil\n" + START + "size = int(0.2 * psutil.virtual_memory().available)\nprint(flush=True)\n"
     "while True:\n    taken = bytearray(size)\n    taken[::4096] = bytes(len(taken[::4096]))\n    del taken"
 )
 GPU = (
