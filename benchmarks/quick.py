@@ -1,8 +1,10 @@
 """What `--quick` predicts beside what a full measurement shows, both on one loaded engine.
 
 Prints, for each round, the predicted and the measured speed with their intervals, the error of the prediction, and
-the share of the full measurement's device time (all its requests, warm-ups included) that the prediction took.
-Exits 1 where the error of the mean over the rounds is above 2 %, or the share above a fifth.
+the share of the full measurement's device time that the prediction took: of all requests but the first one of either,
+which in whatever was measured first has compiling in it (vLLM's is part of the load) and the planning of new lengths.
+Exits 1 where the error of the mean over the rounds is above 2 %, or the share above a fifth. A host
+that binds a cell may change its pace between the two: such a prediction is `doubtful`, and one round says little.
 
 usage: quick.py ENGINE [--model ID] [--context N] [--generate N] [--repeats N] [--rounds N] [--out DIR] [flags of `run`]
        quick.py --judge DIR     # what is there already: each prediction beside the full records of the same workload
@@ -24,8 +26,8 @@ LARGEST_ERROR, LARGEST_SHARE = 0.02, 0.2
 
 
 def device_s(record: Record) -> float:
-    """Seconds of all requests of a record."""
-    return sum(sample.duration_s for sample in (*record.warmups, *record.samples))
+    """Seconds of all requests of a record but the first one."""
+    return sum(sample.duration_s for sample in (*record.warmups[1:], *record.samples))
 
 
 def shown(speed: Quantity) -> str:
@@ -80,11 +82,14 @@ def judge(out: Path) -> bool:
         one, other = predicted.summary.generation_tokens_per_s, measured.summary.generation_tokens_per_s
         share = device_s(predicted) / device_s(measured)
         cell = predicted.cell
-        name = f"{cell.settings.engine}, input {cell.workload.context_length}"
+        compiled = ", compiled" if cell.settings.compile else ""
+        model = cell.model.model_id_or_path
+        name = f"{cell.settings.engine}{compiled}, {model}, input {cell.workload.context_length}"
         rounds.setdefault(name, []).append((one.mean, other.mean, share))
         print(
             f"{name}, round {len(rounds[name])}: predicted {shown(one)}, measured {shown(other)} tokens/s, "
-            f"error {one.mean / other.mean - 1:+.2%}, share of the device time {share:.1%}"
+            f"error {one.mean / other.mean - 1:+.2%}, share of the device time {share:.1%}; "
+            f"the prediction is {predicted.verdict}"
         )
     all_good = bool(rounds)
     for name, values in rounds.items():

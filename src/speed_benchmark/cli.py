@@ -96,15 +96,19 @@ def synthesize(
     return 0
 
 
-def verify(paths: Annotated[list[Path], typer.Argument(help="records, or folders of them")]) -> int:
+def verify(
+    paths: Annotated[list[Path], typer.Argument(help="records, or folders of them")],
+    rewrite: Annotated[bool, typer.Option("--rewrite", help="store again what this version judges otherwise")] = False,
+) -> int:
     """Recompute statistics, findings and hashes of stored records; name those that differ, and end in 1 then."""
-    from speed_benchmark.results.verify import verify
+    from speed_benchmark.results import verify
 
-    found = list(verify(paths))
+    bad, found = 0, list(verify.verify(paths))
     for path, wrong in found:
         if wrong:
-            typer.echo(f"{path}: {wrong}")
-    bad = sum(bool(wrong) for _, wrong in found)
+            rewritten = rewrite and verify.rewrite(path)
+            bad += not rewritten
+            typer.echo(f"{path}: {wrong}" + ("; rewritten" if rewritten else ""))
     typer.echo(f"{len(found)} records, {bad} of them damaged or different")
     return 1 if bad else 0
 

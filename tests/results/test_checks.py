@@ -7,7 +7,21 @@ from typing import Any, Literal
 import pytest
 
 from speed_benchmark.results.checks import judge
-from speed_benchmark.results.record import Agreement, Audit, Finding, Outcome, Record, Sample, Severity, Share, Verdict
+from speed_benchmark.results.record import (
+    Agreement,
+    Audit,
+    Finding,
+    Outcome,
+    Profile,
+    Rates,
+    Record,
+    Sample,
+    Severity,
+    Share,
+    Verdict,
+    Work,
+)
+from speed_benchmark.results.statistics import without_intervals
 
 Make = Callable[..., Record]
 Dtype = Literal["auto", "float16"]
@@ -523,6 +537,28 @@ def test_predicted(fake_record: Make) -> None:
         "note: predicted from windows at the start and the end of the output; leave --quick out to measure all of it"
     ]
     assert record.verdict is Verdict.VALID
+
+
+def test_a_host_changes_its_pace(fake_record: Make) -> None:
+    requests = {number: (0.1, 0.01 + 0.0001 * (number // 2 % 2)) for number in range(14)}  # start, end, start, ...
+    quick = fake_record(protocol={"repeats": 6, "quick": True}, requests=requests)
+    work = Work(weight_bytes=1000, kv_cache_bytes_per_token=10, flops=1, attention_flops_per_token=1, prefill_flops=1)
+    rates = Rates(device="test", bandwidths=((1, 1e9),), flops_per_s=1e9, matrix_dtype="bfloat16", torch="2")
+
+    def with_device_busy(share: float) -> Record:
+        profile = Profile(device_busy_share=share)
+        return judge(quick.model_copy(update={"work": work, "rates": rates, "profile": profile}))
+
+    free, bound = with_device_busy(0.9), with_device_busy(0.7)
+    assert free.summary is not None
+    assert free.summary.generation_tokens_per_s.interval is not None
+    assert free.verdict is Verdict.VALID
+    assert texts(bound, "predicted") == [
+        "doubtful: predicted from windows at the start and the end of the output; the host binds this cell, and its "
+        "pace may change meanwhile: no interval would be honest; leave --quick out to measure all of it"
+    ]
+    assert bound.summary == without_intervals(free.summary)
+    assert bound.verdict is Verdict.DOUBTFUL
 
 
 def test_windows_have_lengths_of_their_own(fake_record: Make) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
-from speed_benchmark.results.record import Interval, Memory, Record, Sample
+from speed_benchmark.results.record import Interval, Memory, Quantity, Record, Sample
 from speed_benchmark.results.statistics import (
     SEQUENTIAL_CONFIDENCE,
     decode_tokens_per_s,
@@ -29,6 +29,7 @@ from speed_benchmark.results.statistics import (
     total_tokens_per_s,
     trend_p,
     two_groups,
+    without_intervals,
 )
 
 Make = Callable[..., Record]
@@ -357,6 +358,18 @@ def test_quick_predicts_a_line_exactly(fake_record: Make) -> None:
     assert quick_one.generation_tokens_per_s.mean == pytest.approx(full.generation_tokens_per_s.mean, rel=1e-9)
     assert quick_one.generation_tokens_per_s.interval is not None
     assert quick_one.total_tokens_per_s.mean == pytest.approx(full.total_tokens_per_s.mean, rel=1e-9)
+
+
+def test_without_intervals(fake_record: Make) -> None:
+    known = fake_record([2.0, 2.1, 2.0, 2.1, 2.0, 2.1]).summary
+    assert known is not None
+    unknown = without_intervals(known)
+    for name, quantity in known:
+        if isinstance(quantity, Quantity):
+            assert quantity.interval is not None
+            assert getattr(unknown, name) == quantity.model_copy(update={"interval": None})
+        else:
+            assert getattr(unknown, name) == quantity
 
 
 def test_quick_without_a_pair_has_no_summary() -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speed_benchmark.results.record import Record, Verdict
-from speed_benchmark.results.store import DamagedRecordError, Store, parse, serialize
+from speed_benchmark.results.store import DamagedRecordError, Store, parse, read, serialize
 from speed_benchmark.results.verify import differences, verify
 
 Make = Callable[..., Record]
@@ -120,6 +120,32 @@ def test_the_verb(stored: Path, command: Command) -> None:
     missing = command("verify", "nowhere")
     assert missing.returncode == 2
     assert missing.stderr == "error: PATH nowhere: no such file or folder\n"
+
+
+def test_rewrite(stored: Path, command: Command) -> None:
+    """What an older version judged otherwise is stored again under its name; what is damaged stays as it is."""
+    record, row = read(stored), stored.with_name(stored.stem.rpartition("_")[0] + ".csv")
+    older = record.model_copy(update={"findings": (), "verdict": Verdict.VALID})
+    stored.write_bytes(serialize(older.model_copy(update={"record_id": older.derived_id()})))
+    row.write_text(row.read_text().replace("doubtful", "valid"))
+    damaged = stored.with_name("damaged.json")
+    damaged.write_bytes(b"{}")
+
+    assert command("verify", stored.parent).returncode == 1
+    mended = command("verify", stored.parent, "--rewrite")
+    assert mended.returncode == 1
+    assert mended.stdout.splitlines() == [
+        f"{damaged}: it is no whole record",
+        f"{stored}: verdict is stored as valid, its samples give doubtful; "
+        "findings is stored as [], its samples give ['no_warmup']; rewritten",
+        "2 records, 1 of them damaged or different",
+    ]
+    assert read(stored) == record
+    assert row.read_text().endswith(",doubtful\n")
+    assert damaged.read_bytes() == b"{}"
+    assert sorted(file.name for file in stored.parent.iterdir()) == sorted([damaged.name, row.name, stored.name])
+    damaged.unlink()
+    assert command("verify", stored.parent, "--rewrite").returncode == 0
 
 
 def test_fail_on(command: Command, fake_model: Callable[..., Path]) -> None:

@@ -21,6 +21,7 @@ from speed_benchmark.results.statistics import (
     two_groups,
     units,
     whole_requests,
+    without_intervals,
 )
 
 Rule = Callable[[Record], Iterator[Finding]]
@@ -59,6 +60,8 @@ def judge(record: Record) -> Record:
     if summary:
         summary = summary.model_copy(update={"need": memory_need(record)})
     summarized = record.model_copy(update={"summary": summary, "roofline": roofline(record)})
+    if summary and _guessed(summarized):
+        summarized = summarized.model_copy(update={"summary": without_intervals(summary)})
     findings = tuple(finding for rule in RULES for finding in rule(summarized))
     severities = {finding.severity for finding in findings}
     ok = record.outcome in (Outcome.OK, Outcome.INVALID)
@@ -506,12 +509,13 @@ def not_profiled(record: Record) -> Iterator[Finding]:
 
 
 def predicted(record: Record) -> Iterator[Finding]:
-    """Figures that come from a part of the output say so."""
+    """Figures that come from a part of the output say so, and whether the whole may go at another pace."""
     if record.summary and record.summary.predicted:
+        guess = "; the host binds this cell, and its pace may change meanwhile: no interval would be honest"
         yield Finding(
             code="predicted",
-            severity=Severity.NOTE,
-            text="predicted from windows at the start and the end of the output",
+            severity=Severity.DOUBTFUL if _guessed(record) else Severity.NOTE,
+            text="predicted from windows at the start and the end of the output" + (guess if _guessed(record) else ""),
             cure="leave --quick out to measure all of it",
         )
 
@@ -526,6 +530,11 @@ def _asked_tokens(cell: Cell, sample: Sample) -> tuple[int, int]:
             return context + generate - QUICK_WINDOW_TOKENS, QUICK_WINDOW_TOKENS
         case None:
             return context, generate
+
+
+def _guessed(record: Record) -> bool:
+    """Whether the windows of a quick measurement say little about the rest: a host changes its pace within seconds."""
+    return record.cell.protocol.quick and record.roofline is not None and record.roofline.binds == "host"
 
 
 def _outside_bytes(memory: Memory) -> int | None:

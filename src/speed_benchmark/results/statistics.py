@@ -87,6 +87,14 @@ def summarize(samples: Sequence[Sample], cell: Cell) -> Summary | None:
     )
 
 
+def without_intervals(summary: Summary) -> Summary:
+    """`summary` with nothing said about how well its values are known."""
+    quantities = {name: value for name, value in summary if isinstance(value, Quantity)}
+    return summary.model_copy(
+        update={name: value.model_copy(update={"interval": None}) for name, value in quantities.items()}
+    )
+
+
 def peak_memory(readings: Sequence[Memory]) -> Memory:
     """The highest reading under each name; None where no reading has it."""
     values: dict[str, int] = {}

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -160,6 +160,14 @@ def parse(content: bytes) -> Record:
         raise DamagedRecordError(f"no record of this version: {where} {first['msg']}".replace("  ", " ")) from None
 
 
+def replace(path: Path, record: Record) -> None:
+    """Store `record` under the name of the one that is there, as durably as `Store.write`; raises OSError."""
+    row_path = _row_path(path)
+    if row_path.exists():  # first: as long as the record is the old one, this can be done again
+        _write_durably(row_path, _row_text(original.row(record)), over=True)
+    _write_durably(path, serialize(record.model_copy(update={"record_id": record.derived_id()})), over=True)
+
+
 def _stems(record: Record) -> Iterator[str]:
     """`{model}_context_length-{n}_{timestamp}`, as the original scripts name files, and of later seconds."""
     name = record.cell.model.model_id_or_path
@@ -181,18 +189,25 @@ def _write_row(folder: Path, record: Record) -> None:
     row = original.row(record)
     if not row:
         return
+    for stem in _stems(record):
+        with suppress(FileExistsError):  # another writer's, in the same second
+            _write_durably(folder / f"{stem}.csv", _row_text(row))
+            return
+
+
+def _row_text(row: Mapping[str, object]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(row))
     writer.writeheader()
     writer.writerow(row)
-    for stem in _stems(record):
-        with suppress(FileExistsError):  # another writer's, in the same second
-            _write_durably(folder / f"{stem}.csv", text.getvalue().encode())
-            return
+    return text.getvalue().encode()
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    """Write a new file whole or not at all, so that it survives a power cut; raises FileExistsError if it is there."""
+def _write_durably(path: Path, content: bytes, *, over: bool = False) -> None:
+    """Write a file whole or not at all, so that it survives a power cut.
+
+    Raises FileExistsError if one is there, unless it is to be written `over`.
+    """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -200,7 +215,10 @@ def _write_durably(path: Path, content: bytes) -> None:
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-        _name(temporary, path)
+        if over:
+            Path(temporary).replace(path)
+        else:
+            _name(temporary, path)
     finally:
         _remove(temporary)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

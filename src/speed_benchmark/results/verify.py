@@ -7,7 +7,7 @@ from pathlib import Path
 from speed_benchmark.errors import UserError
 from speed_benchmark.results.checks import judge
 from speed_benchmark.results.record import Record
-from speed_benchmark.results.store import DamagedRecordError, Store, read
+from speed_benchmark.results.store import DamagedRecordError, Store, read, replace
 
 # Another build of numpy may round the last digits of a mean otherwise.
 ROUNDING = 1e-9
@@ -29,9 +29,23 @@ def verify(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 def differences(record: Record) -> list[str]:
     """Where identity, statistics, findings or verdict of `record` are not what its content gives again."""
     fields = {"cell_id", "outcome", "verdict", "findings", "summary", "roofline"}
-    again = judge(record.model_copy(update={"cell_id": record.cell.cell_id}))
+    again = _again(record)
     stored, derived = (one.model_dump(mode="json", include=fields) for one in (record, again))
     return list(_unlike("", stored, derived))
+
+
+def rewrite(path: Path) -> bool:
+    """Store the record in `path` again as this version judges it; False, and nothing done, for a damaged one."""
+    record = _read(path)
+    if isinstance(record, DamagedRecordError):
+        return False
+    replace(path, _again(record))
+    return True
+
+
+def _again(record: Record) -> Record:
+    """`record` with all that its content gives: an older version may have judged by other rules."""
+    return judge(record.model_copy(update={"cell_id": record.cell.cell_id}))
 
 
 def _read(path: Path) -> Record | DamagedRecordError:
