@@ -3,7 +3,8 @@
 One loaded model answers many cells, each with its own repeats; while half of them run, in random order, another
 process competes: for the processor, for the GPU, or for memory. Prints each record as it comes, then how many of the
 quiet and of the disturbed ones were flagged, that is, are not `valid`. Exits 1 where fewer than 95 % of the disturbed
-or more than 5 % of the quiet ones are. The machine must do nothing else.
+or more than 5 % of the quiet ones are. The machine must do nothing else. On a CPU of few cores set OMP_NUM_THREADS to
+one less than these: OpenMP's threads wait for each other, and for a whole time slice where a competitor sits on a core.
 
 usage: disturb.py [--engine transformers|vllm] [--model ID_OR_PATH] [--context N] [--generate N] [--runs N] [--gpu]
 """
