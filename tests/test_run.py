@@ -170,3 +170,9 @@ def test_worker_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = worker_environment((1, 3))
     assert "secret" not in " ".join(environment.values())
     assert environment["CUDA_VISIBLE_DEVICES"] == "1,3"
+
+
+def test_a_profiler_does_not_stay_attached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`benchmarks/profiler.py` shows on a GPU what this is for."""
+    monkeypatch.setenv("TEARDOWN_CUPTI", "0")
+    assert worker_environment((0,))["TEARDOWN_CUPTI"] == "1"

@@ -1,0 +1,123 @@
+"""What a pass under the profiler leaves behind in its process: nothing, or the cells after it would be slower.
+
+Times launches of a kernel and replays of a CUDA graph, before and after each of three passes, in the environment of a
+worker; then the same in an environment that lets the profiler stay attached, to show that it would be seen. Prints
+each time and its ratio to the one before; exits 1 where what a worker does is more than 10 % slower after a pass, or
+where the other is not: attached, the profiler adds 20 to 30 %, while the same launches vary by 6 %.
+
+usage: profiler.py [--gpu N]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from speed_benchmark.engines.fake import FakeEngine
+from speed_benchmark.engines.protocol import Engine, Request, Sampling
+from speed_benchmark.measure.profile import device_busy
+from speed_benchmark.process import worker_environment
+
+PASSES, TIMES, LAUNCHES, GRAPH_KERNELS, REPLAYS = 3, 15, 5000, 400, 100
+LARGEST_RATIO = 1.1
+
+
+class Launches(FakeEngine):
+    """Launches kernels for each token, some by themselves and some in a graph."""
+
+    def __init__(self) -> None:
+        import torch
+
+        super().__init__()
+        if not torch.cuda.is_available():
+            sys.exit("profiler.py needs a GPU, and PyTorch finds none here")
+        self.torch: Any = torch
+        self.numbers = torch.ones(1024, device="cuda")
+        self.graph = torch.cuda.CUDAGraph()
+        self.numbers.add_(1)
+        torch.cuda.synchronize()
+        with torch.cuda.graph(self.graph):
+            for _ in range(GRAPH_KERNELS):
+                self.numbers.add_(1)
+
+    def prepare(self, request: Request) -> None:
+        """Nothing: the request is only for its length."""
+        self.tokens = request.generate_length
+
+    def generate(self, on_token: Callable[[], None]) -> Sequence[int]:
+        """Work a little for each token."""
+        for _ in range(self.tokens):
+            self.numbers.add_(1)
+            self.graph.replay()
+            self.torch.cuda.synchronize()
+            on_token()
+        return ()
+
+    def times_us(self) -> dict[str, float]:
+        """The shortest time of a launch and of a replay: all else on the machine only makes them longer."""
+        return {
+            "launch": min(self._time_us(lambda: self.numbers.add_(1), LAUNCHES) for _ in range(TIMES)),
+            "graph": min(self._time_us(self.graph.replay, REPLAYS) for _ in range(TIMES)),
+        }
+
+    def _time_us(self, work: Callable[[], object], count: int) -> float:
+        self.torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        self.torch.cuda.synchronize()
+        return (time.perf_counter() - start) / count * 1e6
+
+
+def child() -> None:
+    """Print the times before and after each pass, as JSON."""
+    launches = Launches()
+    request = Request(prompt_token_ids=(1,), generate_length=64, sampling=Sampling(), seed=0)
+    launches.times_us()  # the clocks rise
+    times = [launches.times_us()]
+    for _ in range(PASSES):
+        profile = device_busy(cast("Engine", launches), request)
+        assert profile is not None
+        assert profile.error is None, profile.error
+        times.append(launches.times_us())
+    print(json.dumps(times))
+
+
+def slowdown(name: str, environment: dict[str, str]) -> float:
+    """The largest ratio of a time after a pass to the one before all of them."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--child"], env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(1)
+    before, *after = json.loads(done.stdout.splitlines()[-1])
+    ratios: list[float] = []
+    for what, time_us in before.items():
+        later_us = [times[what] for times in after]
+        ratios += [later / time_us for later in later_us]
+        shown = ", ".join(f"{later:.2f} ({later / time_us:.3f})" for later in later_us)
+        print(f"{name}, {what}: before {time_us:.2f} us, after each pass {shown}", flush=True)
+    return max(ratios)
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--gpu", type=int, default=0)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.child:
+        child()
+        return 0
+    environment = os.environ | worker_environment((asked.gpu,))
+    as_it_is = slowdown("as a worker", environment)
+    attached = slowdown("attached", environment | {"TEARDOWN_CUPTI": "0"})
+    return 0 if as_it_is <= LARGEST_RATIO < attached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
