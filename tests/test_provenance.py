@@ -14,6 +14,7 @@ def test_what_steers_libraries_is_kept_and_secrets_and_paths_are_not(monkeypatch
         "NCCL_TOKEN": "hidden",
         "CUDA_HOME": "/home/hidden/cuda",
         "HF_TOKEN": "hidden",
+        "NVIDIA_REQUIRE_CUDA": "cuda>=13.0 hidden",
     }
     for name, value in there.items():
         monkeypatch.setenv(name, value)

@@ -16,6 +16,8 @@ _STEERING = (
     *("PYTORCH_", "TORCH", "TRITON_", "VLLM_"),
 )
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+# What a container's image asks of the driver: a page of text that changes nothing.
+_IDLE = ("NVIDIA_REQUIRE_",)
 
 
 def provenance(packages: dict[str, str]) -> Provenance:
@@ -32,7 +34,9 @@ def provenance(packages: dict[str, str]) -> Provenance:
 
 def _steers(name: str, value: str) -> bool:
     """Whether a variable may change what a library does; secrets and paths are nobody else's business."""
-    return name.startswith(_STEERING) and not any(word in name for word in _SECRET) and "/" not in value
+    if not name.startswith(_STEERING) or name.startswith(_IDLE):
+        return False
+    return not any(word in name for word in _SECRET) and "/" not in value
 
 
 @cache
