@@ -17,8 +17,9 @@ def device_busy(engine: Engine, request: Request) -> Profile | None:
     """The share of the time in which a GPU ran a kernel, from a third token on; None where there is no GPU in reach.
 
     A short request of the same prompt, in the same cache. The profiler starts and stops between tokens; what it adds
-    to each launch makes the share a little smaller than it is. What goes wrong with the profiler is said in the
-    answer; what goes wrong with the engine is raised.
+    to each launch makes the share a little smaller than it is. It would stay attached and slow down what is measured
+    later, but for a variable in a worker's environment. What goes wrong with the profiler is said in the answer; what
+    goes wrong with the engine is raised.
     """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
