@@ -2,8 +2,8 @@
 
 Times launches of a kernel and replays of a CUDA graph, before and after each of three passes, in the environment of a
 worker; then the same in an environment that lets the profiler stay attached, to show that it would be seen. Prints
-each time and its ratio to the one before; exits 1 where what a worker does is more than 10 % slower after a pass, or
-where the other is not: attached, the profiler adds 20 to 30 %, while the same launches vary by 6 %.
+each time and its ratio to the shortest one before; exits 1 where what a worker does is more than 10 % slower after a
+pass, or where the other is not: attached, the profiler adds 30 % to a launch, while launches vary by 7 %.
 
 usage: profiler.py [--gpu N]
 """
@@ -87,21 +87,23 @@ def child() -> None:
     print(json.dumps(times))
 
 
-def slowdown(name: str, environment: dict[str, str]) -> float:
-    """The largest ratio of a time after a pass to the one before all of them."""
+def measured(environment: dict[str, str]) -> list[dict[str, float]]:
+    """The times before and after each pass, in a process with this `environment`."""
     done = subprocess.run(
         [sys.executable, __file__, "--child"], env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
         sys.exit(1)
-    before, *after = json.loads(done.stdout.splitlines()[-1])
-    ratios: list[float] = []
-    for what, time_us in before.items():
-        later_us = [times[what] for times in after]
-        ratios += [later / time_us for later in later_us]
-        shown = ", ".join(f"{later:.2f} ({later / time_us:.3f})" for later in later_us)
-        print(f"{name}, {what}: before {time_us:.2f} us, after each pass {shown}", flush=True)
-    return max(ratios)
+    times: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    return times
+
+
+def slowdown(name: str, after: Sequence[dict[str, float]], before_us: dict[str, float]) -> float:
+    """The largest ratio of a time `after` a pass to the one before."""
+    for what, time_us in before_us.items():
+        shown = ", ".join(f"{times[what]:.2f} ({times[what] / time_us:.3f})" for times in after)
+        print(f"{name}, {what}: before {time_us:.2f} us, after each pass {shown}")
+    return max(times[what] / time_us for what, time_us in before_us.items() for times in after)
 
 
 def main() -> int:
@@ -114,9 +116,13 @@ def main() -> int:
         child()
         return 0
     environment = os.environ | worker_environment((asked.gpu,))
-    as_it_is = slowdown("as a worker", environment)
-    attached = slowdown("attached", environment | {"TEARDOWN_CUPTI": "0"})
-    return 0 if as_it_is <= LARGEST_RATIO < attached else 1
+    before, *after = measured(environment)
+    before_too, *attached = measured(environment | {"TEARDOWN_CUPTI": "0"})
+    # A host may be slow to warm up: then the first of all times would let any later one pass.
+    before_us = {what: min(before[what], before_too[what]) for what in before}
+    as_it_is = slowdown("as a worker", after, before_us)
+    seen = slowdown("attached", attached, before_us)
+    return 0 if as_it_is <= LARGEST_RATIO < seen else 1
 
 
 if __name__ == "__main__":
