@@ -13,49 +13,47 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
-from speed_benchmark.engines.fake import FakeEngine
 from speed_benchmark.engines.protocol import Engine, Request, Sampling
 from speed_benchmark.measure.profile import device_busy
+from speed_benchmark.measure.timing import WallClock
 from speed_benchmark.process import worker_environment
 
 PASSES, TIMES, LAUNCHES, GRAPH_KERNELS, REPLAYS = 3, 15, 5000, 400, 100
 LARGEST_RATIO = 1.1
 
 
-class Launches(FakeEngine):
-    """Launches kernels for each token, some by themselves and some in a graph."""
+class Launches:
+    """Launches kernels for each token, some by themselves and some in a graph: what `device_busy` asks of an engine."""
 
     def __init__(self) -> None:
         import torch
 
-        super().__init__()
         if not torch.cuda.is_available():
             sys.exit("profiler.py needs a GPU, and PyTorch finds none here")
-        self.torch: Any = torch
+        self.clock = WallClock((0,))
+        self.tokens = 0
         self.numbers = torch.ones(1024, device="cuda")
         self.graph = torch.cuda.CUDAGraph()
         self.numbers.add_(1)
-        torch.cuda.synchronize()
+        self.clock.synchronize()
         with torch.cuda.graph(self.graph):
             for _ in range(GRAPH_KERNELS):
                 self.numbers.add_(1)
 
     def prepare(self, request: Request) -> None:
-        """Nothing: the request is only for its length."""
+        """Keep how many tokens are asked for."""
         self.tokens = request.generate_length
 
-    def generate(self, on_token: Callable[[], None]) -> Sequence[int]:
+    def generate(self, on_token: Callable[[], None]) -> None:
         """Work a little for each token."""
         for _ in range(self.tokens):
             self.numbers.add_(1)
             self.graph.replay()
-            self.torch.cuda.synchronize()
+            self.clock.synchronize()
             on_token()
-        return ()
 
     def times_us(self) -> dict[str, float]:
         """The shortest time of a launch and of a replay: all else on the machine only makes them longer."""
@@ -65,12 +63,12 @@ class Launches(FakeEngine):
         }
 
     def _time_us(self, work: Callable[[], object], count: int) -> float:
-        self.torch.cuda.synchronize()
-        start = time.perf_counter()
+        self.clock.synchronize()
+        start = self.clock.now()
         for _ in range(count):
             work()
-        self.torch.cuda.synchronize()
-        return (time.perf_counter() - start) / count * 1e6
+        self.clock.synchronize()
+        return (self.clock.now() - start) / count * 1e6
 
 
 def child() -> None:
