@@ -15,9 +15,8 @@ _STEERING = (
     *("CUDA_", "GOMP_", "KMP_", "MKL_", "NCCL_", "NUMEXPR_", "NVIDIA_", "NVSHMEM_", "OMP_", "OPENBLAS_"),
     *("PYTORCH_", "TORCH", "TRITON_", "VLLM_"),
 )
-_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
-# What a container's image asks of the driver: a page of text that changes nothing.
-_IDLE = ("NVIDIA_REQUIRE_",)
+# Secrets, and what a container's image asks of the driver: a page of text that changes nothing.
+_LEFT_OUT = ("KEY", "TOKEN", "SECRET", "PASSWORD", "NVIDIA_REQUIRE_")
 
 
 def provenance(packages: dict[str, str]) -> Provenance:
@@ -34,9 +33,7 @@ def provenance(packages: dict[str, str]) -> Provenance:
 
 def _steers(name: str, value: str) -> bool:
     """Whether a variable may change what a library does; secrets and paths are nobody else's business."""
-    if not name.startswith(_STEERING) or name.startswith(_IDLE):
-        return False
-    return not any(word in name for word in _SECRET) and "/" not in value
+    return name.startswith(_STEERING) and not any(word in name for word in _LEFT_OUT) and "/" not in value
 
 
 @cache
