@@ -196,6 +196,22 @@ def test_the_terminal_shows_an_interval_and_no_other_spread(
     assert "±" not in capsys.readouterr().out
 
 
+def test_the_terminal_shows_many_repeats_some_together(
+    measured: dict[str, Record], vary: Vary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seven = measured["ok"]
+    rows = [(30, 30, "repeat 30 "), (31, 16, "repeat 31 "), (100, 25, "repeats 97 to 100 ")]
+    for count, lines, last in rows:
+        samples = tuple(seven.samples[number % 7] for number in range(count))
+        record = vary(seven, samples=samples, protocol={"repeats": count})
+        print_table([record], [])
+        bars = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("repeat")]
+        assert len(bars) == lines
+        assert bars[-1].startswith(last)
+    mean = sum(sample.output_tokens / sample.duration_s for sample in samples[96:]) / 4
+    assert bars[-1].endswith(f" {mean:.2f}")
+
+
 def test_only_what_varies_is_a_column(
     golden_records: list[Record], measured: dict[str, Record], vary: Callable[..., Record]
 ) -> None:

@@ -1,6 +1,7 @@
 """Tables and bars on the terminal."""
 
 import io
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from speed_benchmark.results.record import Outcome, Record
 
 # A first request that takes longer by more than this has prepared something; who sends new lengths pays it each time.
 SLOW_FIRST = 1.5
+# More repeats than this share bars.
+_MOST_BARS = 30
 _BAR_COLUMNS = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -121,11 +124,17 @@ def bars(values: Sequence[tuple[str, float, str]]) -> list[str]:
 
 
 def _bars(records: Sequence[Record]) -> list[tuple[str, float, str]]:
-    """The speed of each record, or of each repeat where there is one record."""
+    """The speed of each record, or of each repeat where there is one record: of some together where they are many."""
     shown = [flat.row(record, "") for record in records]
     if len(shown) == 1:
         speeds = shown[0].repeat_tokens_per_s
-        return [(f"repeat {number}", speed, f"{speed:.2f}") for number, speed in enumerate(speeds, 1)]
+        together = -(-len(speeds) // _MOST_BARS) or 1
+        found = []
+        for start in range(0, len(speeds), together):
+            mean = statistics.fmean(some := speeds[start : start + together])
+            label = f"repeat {start + 1}" if len(some) == 1 else f"repeats {start + 1} to {start + len(some)}"
+            found.append((label, mean, f"{mean:.2f}"))
+        return found
     return [
         (_label(one), speed, f"{speed:.2f}")
         for one in shown
