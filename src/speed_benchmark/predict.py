@@ -26,7 +26,7 @@ USABLE_SHARE = 0.94
 WORKSPACE_BYTES = 32 * 2**20
 # Least seconds of a layer in one decoding step, of plain and of quantised weights, and of starting an engine; from
 # records on an H200. How long a layer of transformers takes is up to the host's processor.
-LAYER_S = {"transformers": (0.9e-3, 1.2e-3), "vllm": (0.071e-3, 0.088e-3)}
+LAYER_S = {"transformers": (0.9e-3, 1.1e-3), "vllm": (0.071e-3, 0.088e-3)}
 START_S = {"transformers": 15.0, "vllm": 45.0}
 # A compiled layer of transformers in CUDA graphs; the compilation, in the first request.
 COMPILED_LAYER_S, COMPILE_S = 0.118e-3, 19.0
