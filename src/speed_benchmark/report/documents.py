@@ -93,17 +93,18 @@ def comparison(
     """Two sets of records beside each other; with `max_regression`, what the gate says of each cell."""
     words = WORDS[language]
     lines, data = [], []
+    marks: dict[str, int] = {}  # reason -> its number below the table
     for cell in sorted(compared.cells, key=lambda cell: flat.order(flat.row(cell.before[0], ""))):
         data.append(_compared_row(cell, speed, max_regression))
-        lines.append(_compared_line(cell, data[-1], words))
+        lines.append(_compared_line(cell, data[-1], words, marks))
     if compared.overall and len(compared.cells) > 1:
         count = sum(1 for row in data if row.ratio_low is not None)
         overall = compared.overall
-        text = (words["overall"].format(count=count), *[""] * 5, *_ratio(overall), words[overall.change], "")
+        text = (words["overall"].format(count=count), *[""] * 5, *_ratio(overall), words[overall.change])
         lines.append(Line(cells=text, record_id=""))
-    names = ("model", "engine", "input", "quantization", "before", "after", "ratio", "interval", "verdict", "note")
+    names = ("model", "engine", "input", "quantization", "before", "after", "ratio", "interval", "verdict")
     kept = [index for index in range(len(names)) if any(line.cells[index] for line in lines)]
-    notes = []
+    notes = [f"[{number}] {reason}" for reason, number in marks.items()]
     for name, only in (("only_before", compared.only_before), ("only_after", compared.only_after)):
         if only:
             notes.append(words[name].format(count=len(only), names="; ".join(_name(record) for record in only)))
@@ -237,11 +238,14 @@ def _compared_row(cell: Comparison, speed: SpeedDefinition, max_regression: floa
     )
 
 
-def _compared_line(cell: Comparison, row: ComparedRow, words: dict[str, str]) -> Line:
+def _compared_line(cell: Comparison, row: ComparedRow, words: dict[str, str], marks: dict[str, int]) -> Line:
     speeds = ["" if value is None else f"{value:.2f}" for value in (row.before_tokens_per_s, row.after_tokens_per_s)]
     ratio = _ratio(cell.ratio) if cell.ratio else ("", "")
     what = (row.model, row.engine, str(row.input_tokens), row.quantization)
-    return Line((*what, *speeds, *ratio, words[cell.change], cell.reason), row.after_record_ids[-1])
+    verdict = words[cell.change]
+    if cell.reason:
+        verdict += f" [{marks.setdefault(cell.reason, len(marks) + 1)}]"
+    return Line((*what, *speeds, *ratio, verdict), row.after_record_ids[-1])
 
 
 def _ratio(ratio: Ratio) -> tuple[str, str]:
