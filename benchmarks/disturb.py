@@ -7,7 +7,8 @@ or more than 5 % of the quiet ones are. The machine must do nothing else. On a C
 one less than these: OpenMP's threads wait for each other, and for a whole time slice where a competitor sits on a core.
 Without --model, a GPU runs Qwen2.5-0.5B and a CPU a model that its cache holds: a virtual machine's neighbours take
 of the memory's bandwidth, which no counter of ours shows, and a run that they disturb is no quiet one. Where more quiet
-runs are flagged on a CPU, a bare loop is judged like them: if it is flagged as well, the machine was not quiet.
+runs are flagged on a CPU, a bare loop is judged like them: if it is flagged as well, the machine was not quiet. How
+often the rules flag what chance alone does to steady repeats is simulated in tests/results/test_coverage.py.
 
 usage: disturb.py [--engine transformers|vllm] [--model ID_OR_PATH] [--context N] [--generate N] [--runs N] [--gpu]
 """
