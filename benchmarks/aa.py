@@ -17,14 +17,14 @@ from typing import Any
 from scipy.stats import binomtest
 
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, for_engine
-from speed_benchmark.interrupt import Interrupt
-from speed_benchmark.limits import Limits
-from speed_benchmark.plan import Load, build
-from speed_benchmark.policy import Policy
-from speed_benchmark.report.progress import Silence
-from speed_benchmark.results.compare import Change, compare
-from speed_benchmark.results.store import Store
-from speed_benchmark.run import run
+from speed_benchmark.record.store import Store
+from speed_benchmark.report.compare import Change, compare
+from speed_benchmark.run.interrupt import Interrupt
+from speed_benchmark.run.limits import Limits
+from speed_benchmark.run.plan import Load, build
+from speed_benchmark.run.policy import Policy
+from speed_benchmark.run.progress import Silence
+from speed_benchmark.run.sweep import run
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ one less than these: OpenMP's threads wait for each other, and for a whole time 
 Without --model, a GPU runs Qwen2.5-0.5B and a CPU a model that its cache holds: a virtual machine's neighbours take
 of the memory's bandwidth, which no counter of ours shows, and a run that they disturb is no quiet one. Where more quiet
 runs are flagged on a CPU, a bare loop is judged like them: if it is flagged as well, the machine was not quiet. How
-often the rules flag what chance alone does to steady repeats is simulated in tests/results/test_coverage.py.
+often the rules flag what chance alone does to steady repeats is simulated in tests/judge/test_coverage.py.
 
 usage: disturb.py [--engine transformers|vllm] [--model ID_OR_PATH] [--context N] [--generate N] [--runs N] [--gpu]
 """
@@ -28,17 +28,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from speed_benchmark import events
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, for_engine
-from speed_benchmark.interrupt import Interrupt
-from speed_benchmark.limits import Limits
-from speed_benchmark.plan import Load, build
-from speed_benchmark.policy import Policy
-from speed_benchmark.report.progress import Silence
-from speed_benchmark.results.checks import judge
-from speed_benchmark.results.record import Outcome, Record, Sample, Verdict
-from speed_benchmark.results.store import Store
-from speed_benchmark.run import run
+from speed_benchmark.judge.checks import judge
+from speed_benchmark.record.record import Outcome, Record, Sample, Verdict
+from speed_benchmark.record.store import Store
+from speed_benchmark.run.interrupt import Interrupt
+from speed_benchmark.run.limits import Limits
+from speed_benchmark.run.plan import Load, build
+from speed_benchmark.run.policy import Policy
+from speed_benchmark.run.progress import Silence
+from speed_benchmark.run.sweep import run
+from speed_benchmark.worker import events
 
 # Each imports what it needs, says who it is, waits for a line, says that it has begun, and goes on until it is killed.
 START = "import os, sys\nprint(os.getpid(), flush=True)\nsys.stdin.readline()\n"

@@ -20,17 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speed_benchmark import engines
 from speed_benchmark.cell import EngineSettings, Model, for_engine
+from speed_benchmark.engines import registry
 from speed_benchmark.engines.protocol import Load, Request, Sampling
-from speed_benchmark.measure.memory import MemoryReader
-from speed_benchmark.measure.readings import Sampler
-from speed_benchmark.measure.request import measure
+from speed_benchmark.machine.memory import MemoryReader
+from speed_benchmark.machine.readings import Sampler
 from speed_benchmark.models.source import fetch
-from speed_benchmark.plan import build
-from speed_benchmark.process import worker_environment
-from speed_benchmark.prompts import make_prompt
-from speed_benchmark.worker import Pipe, Pulse
+from speed_benchmark.run.plan import build
+from speed_benchmark.run.process import worker_environment
+from speed_benchmark.worker.prompts import make_prompt
+from speed_benchmark.worker.request import measure
+from speed_benchmark.worker.worker import Pipe, Pulse
 
 LEAST_RATIO = 0.99
 
@@ -91,7 +91,7 @@ def main() -> int:
     )
     given |= {"compile": True} if asked.compile else {}
     settings = build(EngineSettings, for_engine(asked.engine, given) | {"gpu_count": int(asked.gpu)})
-    engine = engines.find(asked.engine)()
+    engine = registry.find(asked.engine)()
     total = asked.context + asked.generate
     loaded = engine.load(Load(checkpoint_dir=str(fetched.folder), settings=settings, max_total_tokens=total))
     _, prompt = make_prompt(fetched.folder, asked.context, fetched.config["vocab_size"], seed=0)

@@ -1,7 +1,7 @@
 """How many small faults in the rules and the statistics the tests catch.
 
-mutmut puts one fault at a time (another operator, constant, argument) into results/checks.py and
-results/statistics.py, in a copy of the repository, and runs the exact tests of these rooms (all of tests/results but
+mutmut puts one fault at a time (another operator, constant, argument) into judge/checks.py and
+judge/statistics.py, in a copy of the repository, and runs the exact tests of these rooms (all of tests/judge but
 the simulation and what starts processes). Prints the faults that no test noticed and the share that was caught;
 exits 1 where that is below 90 %. Takes about 20 minutes on two cores.
 
@@ -24,9 +24,9 @@ SLOW = ("test_coverage.py", "test_verify.py")
 
 def config(root: Path) -> str:
     """A setup.cfg for mutmut."""
-    tests = sorted(path.relative_to(root) for path in (root / "tests/results").glob("test_*.py"))
+    tests = sorted(path.relative_to(root) for path in (root / "tests/judge").glob("test_*.py"))
     lists = {
-        "only_mutate": [f"src/speed_benchmark/results/{name}.py" for name in MUTATED],
+        "only_mutate": [f"src/speed_benchmark/judge/{name}.py" for name in MUTATED],
         "pytest_add_cli_args_test_selection": [str(path) for path in tests if path.name not in SLOW],
         "pytest_add_cli_args": ["-p", "no:cacheprovider"],
     }

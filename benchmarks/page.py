@@ -17,10 +17,10 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from speed_benchmark.record.store import read
 from speed_benchmark.report import documents
 from speed_benchmark.report.page import html
 from speed_benchmark.report.rows import FORMATS, Row, order, row
-from speed_benchmark.results.store import read
 
 LENGTHS = (1, 6144, 14336, 30720, 63488, 129024)
 CONFIG = {

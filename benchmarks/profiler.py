@@ -16,10 +16,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from speed_benchmark.engines.clock import WallClock
 from speed_benchmark.engines.protocol import Engine, Request, Sampling
-from speed_benchmark.measure.profile import device_busy
-from speed_benchmark.measure.timing import WallClock
-from speed_benchmark.process import worker_environment
+from speed_benchmark.run.process import worker_environment
+from speed_benchmark.worker.profile import device_busy
 
 PASSES, TIMES, LAUNCHES, GRAPH_KERNELS, REPLAYS = 3, 15, 5000, 400, 100
 LARGEST_RATIO = 1.1

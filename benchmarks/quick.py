@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from speed_benchmark.results.record import Quantity, Record
-from speed_benchmark.results.store import Store
+from speed_benchmark.record.record import Quantity, Record
+from speed_benchmark.record.store import Store
 
 LARGEST_ERROR, LARGEST_SHARE = 0.02, 0.2
 

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from speed_benchmark.results.record import Outcome, Record
-from speed_benchmark.results.store import Store
+from speed_benchmark.record.record import Outcome, Record
+from speed_benchmark.record.store import Store
 
 LEAST_GAIN = 5.0
 MOST_OVER_IDEAL = 1.1

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shapes import GENERATION, TINY
 
 from speed_benchmark.models.synthetic import synthesize
+from tests.shapes import GENERATION, TINY
 
 # A shell starts what runs in the background deaf to Ctrl-C, and children inherit that: the tests send it to them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,9 +12,9 @@ import typer
 
 from speed_benchmark.cell import EngineSettings, Model, Protocol, Workload, options
 from speed_benchmark.errors import UserError
-from speed_benchmark.limits import Limits
-from speed_benchmark.policy import Policy
 from speed_benchmark.report.words import AnyFormat, Format, Language, SpeedDefinition, TextFormat
+from speed_benchmark.run.limits import Limits
+from speed_benchmark.run.policy import Policy
 
 app = typer.Typer(
     add_completion=False,
@@ -27,9 +27,9 @@ app = typer.Typer(
 
 def measure(engine: str | None, suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
     """Measure what is missing of the cells asked for, and print their table; returns the exit status."""
-    from speed_benchmark.plan import build, plan
-    from speed_benchmark.results.store import Store
-    from speed_benchmark.suite import combine, find
+    from speed_benchmark.record.store import Store
+    from speed_benchmark.run.plan import build, plan
+    from speed_benchmark.run.suite import combine, find
 
     asked = combine(find(suite) if suite else None, given | {"engine": engine})
     policy, limits = build(Policy, asked.settings), build(Limits, asked.settings)
@@ -40,12 +40,12 @@ def measure(engine: str | None, suite: str | None = None, **given: Any) -> int: 
     # What only a run needs comes after all that can be refused, so that a refusal is quick.
     from contextlib import nullcontext
 
-    from speed_benchmark.interrupt import Interrupt
-    from speed_benchmark.report.progress import Display, Silence
+    from speed_benchmark.record.record import Outcome, Verdict
+    from speed_benchmark.record.store import StoreError, serialize
     from speed_benchmark.report.tables import print_table
-    from speed_benchmark.results.record import Outcome, Verdict
-    from speed_benchmark.results.store import StoreError, serialize
-    from speed_benchmark.run import run
+    from speed_benchmark.run.interrupt import Interrupt
+    from speed_benchmark.run.progress import Display, Silence
+    from speed_benchmark.run.sweep import run
 
     only = nullcontext() if policy.retry == "all" else store.locked()
     with only, Interrupt() as interrupt, Silence() if given.get("quiet") else Display() as display:
@@ -67,10 +67,10 @@ def measure(engine: str | None, suite: str | None = None, **given: Any) -> int: 
 
 def foresee(engine: str | None, suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
     """Print what `run` would do with the same arguments; nothing is started."""
-    from speed_benchmark.forecast import print_forecast
-    from speed_benchmark.plan import build, plan
-    from speed_benchmark.results.store import Store
-    from speed_benchmark.suite import combine, find
+    from speed_benchmark.record.store import Store
+    from speed_benchmark.report.forecast import print_forecast
+    from speed_benchmark.run.plan import build, plan
+    from speed_benchmark.run.suite import combine, find
 
     asked = combine(find(suite) if suite else None, given | {"engine": engine})
     print_forecast(plan(asked), Store(asked.outputs_dir), build(Policy, asked.settings))
@@ -83,7 +83,7 @@ def synthesize(
 ) -> int:
     """Make a checkpoint of a model's true shape with made-up weights, and print its folder."""
     from speed_benchmark.models import source, synthetic
-    from speed_benchmark.report.progress import Display
+    from speed_benchmark.run.progress import Display
 
     config, generation_config = source.shape(model)
     with Display() as display:
@@ -101,7 +101,7 @@ def verify(
     rewrite: Annotated[bool, typer.Option("--rewrite", help="store again what this version judges otherwise")] = False,
 ) -> int:
     """Recompute statistics, findings and hashes of stored records; name those that differ, and end in 1 then."""
-    from speed_benchmark.results import verify
+    from speed_benchmark.judge import verify
 
     bad, found = 0, list(verify.verify(paths))
     for path, wrong in found:
@@ -193,8 +193,8 @@ def machine(
     json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
 ) -> int:
     """Show this machine, and the memory bandwidth and matrix rate that it was measured to reach."""
-    from speed_benchmark.inventory import print_inventory, take
-    from speed_benchmark.plan import parse_gpus
+    from speed_benchmark.report.inventory import print_inventory, take
+    from speed_benchmark.run.plan import parse_gpus
 
     print_inventory(take(parse_gpus(gpus), again=again), as_json=json)
     return 0

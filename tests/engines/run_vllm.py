@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from speed_benchmark.engines.protocol import Load, OutOfMemoryError, Request, UnsupportedError
-from speed_benchmark.engines.vllm import VllmEngine
+from speed_benchmark.engines.vllm.engine import VllmEngine
 
 
 def main() -> None:

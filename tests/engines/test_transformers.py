@@ -11,11 +11,11 @@ import torch
 from torch._dynamo.utils import counters
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from speed_benchmark import engines
 from speed_benchmark.cell import EngineSettings
-from speed_benchmark.engines import transformers_model
+from speed_benchmark.engines import registry
 from speed_benchmark.engines.protocol import Load, OutOfMemoryError, Request, Sampling, UnsupportedError
-from speed_benchmark.engines.transformers import TransformersEngine, _memory_errors
+from speed_benchmark.engines.transformers import model as transformers_model
+from speed_benchmark.engines.transformers.engine import TransformersEngine, _memory_errors
 from speed_benchmark.models import catalogue, rope
 from speed_benchmark.models.checkpoint import tensors
 from speed_benchmark.models.synthetic import synthesize
@@ -108,7 +108,7 @@ def bare_ids(folder: Path, count: int, seed: int = 0, dtype: str = "auto", **cho
 
 
 def test_it_is_registered() -> None:
-    assert engines.find("transformers") is TransformersEngine
+    assert registry.find("transformers") is TransformersEngine
 
 
 @pytest.mark.parametrize("prompt_tokens", [1, 2, 17, 40])

@@ -12,10 +12,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from speed_benchmark import engines
 from speed_benchmark.cell import EngineSettings
+from speed_benchmark.engines import registry
 from speed_benchmark.engines.protocol import Load, OutOfMemoryError, Request, Sampling, UnsupportedError
-from speed_benchmark.engines.vllm import VllmEngine, _explained
+from speed_benchmark.engines.vllm.engine import VllmEngine, _explained
 from speed_benchmark.models import catalogue, rope
 from speed_benchmark.models.checkpoint import tensors
 from speed_benchmark.models.synthetic import synthesize
@@ -137,7 +137,7 @@ def answer(answers: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_it_is_registered() -> None:
-    assert engines.find("vllm") is VllmEngine
+    assert registry.find("vllm") is VllmEngine
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name != "one too many"])

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tallies import Tally, counts
+
+from tests.faults.tallies import Tally, counts
 
 
 @pytest.fixture

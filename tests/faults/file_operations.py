@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from speed_benchmark.results import store
+from speed_benchmark.record import store
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from file_operations import Watched
-from sweeps import arguments, make_model, processes_left
-
 from speed_benchmark.cli import measure
-from speed_benchmark.results import store
-from speed_benchmark.results.record import Record
+from speed_benchmark.record import store
+from speed_benchmark.record.record import Record
+from tests.faults.file_operations import Watched
+from tests.faults.sweeps import arguments, make_model, processes_left
 
 LENGTHS = "5,6,7"
 KILLS_A_FOLDER = 10

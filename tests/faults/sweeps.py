@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speed_benchmark.leftovers import VARIABLE
 from speed_benchmark.models.synthetic import synthesize
-from speed_benchmark.results.record import Record
-from speed_benchmark.results.store import DamagedRecordError, Store
+from speed_benchmark.record.record import Record
+from speed_benchmark.record.store import DamagedRecordError, Store
+from speed_benchmark.worker.orphans import VARIABLE
 
 CONFIG = {
     "architectures": ["Qwen2ForCausalLM"],

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps import Ran, arguments, make_model, processes_left, run
-from tallies import Tally
 
-from speed_benchmark.results.record import Outcome, Record
+from speed_benchmark.record.record import Outcome, Record
+from tests.faults.sweeps import Ran, arguments, make_model, processes_left, run
+from tests.faults.tallies import Tally
 
 LIMITS = ("--load_limit_s", "3", "--first_token_limit_s", "3", "--token_limit_s", "2", "--close_limit_s", "2")
 SWEEPS = 4

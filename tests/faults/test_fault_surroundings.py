@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps import Ran, arguments, make_model, processes_left, run, stored
-from tallies import Tally
 
 from speed_benchmark.cell import canonical_json, digest
-from speed_benchmark.results.record import Outcome
-from speed_benchmark.results.store import DamagedRecordError, Store, read
+from speed_benchmark.record.record import Outcome
+from speed_benchmark.record.store import DamagedRecordError, Store, read
+from tests.faults.sweeps import Ran, arguments, make_model, processes_left, run, stored
+from tests.faults.tallies import Tally
 
 MEMORY_GROUP = Path("/sys/fs/cgroup/memory")
 SHIM = Path(__file__).parent / "shim"

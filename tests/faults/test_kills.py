@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tallies import counts
+from tests.faults.tallies import counts
 
 LANES = 2
 KILLS = 200
@@ -15,12 +15,19 @@ BAD = ("lost", "unreadable", "run twice", "missing", "missing rows", "processes 
 
 def lanes(kind: str, folder: Path, arguments: list[tuple[int, int]]) -> Counter[str]:
     """The counts of some lanes at once."""
-    program = Path(__file__).with_name("kill_lane.py")
     running = []
     for number, (first, second) in enumerate(arguments):
         (folder / str(number)).mkdir()
-        command = [sys.executable, str(program), kind, str(folder / str(number)), str(first), str(second)]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        command = [
+            sys.executable,
+            "-m",
+            "tests.faults.kill_lane",
+            kind,
+            str(folder / str(number)),
+            str(first),
+            str(second),
+        ]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]))
     total: Counter[str] = Counter()
     for process in running:
         output, _ = process.communicate(timeout=900)

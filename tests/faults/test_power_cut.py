@@ -5,12 +5,12 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from file_operations import Operation, Watched
-from sweeps import arguments, make_model, run
-from tallies import Tally
 
-from speed_benchmark.results.record import Record
-from speed_benchmark.results.store import DamagedRecordError, Store, parse, read
+from speed_benchmark.record.record import Record
+from speed_benchmark.record.store import DamagedRecordError, Store, parse, read
+from tests.faults.file_operations import Operation, Watched
+from tests.faults.sweeps import arguments, make_model, run
+from tests.faults.tallies import Tally
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nursery
+from tests import nursery
 
 CONFIG: dict[str, Any] = {
     "architectures": ["Qwen2ForCausalLM"],

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hostile.box import CONFIG, Box
 from speed_benchmark.models import synthetic
+from tests.hostile.box import CONFIG, Box
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostile.box import Box
+from tests.hostile.box import Box
 
 
 def with_code(box: Box, **auto_map: object) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostile.box import Box
+from tests.hostile.box import Box
 
 SHARD = "model-00001-of-00001.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nursery
+from tests import nursery
 
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 NOT_NEEDED = {

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shapes import TINY
 
-from hubs.client import MODEL, NOT_NEEDED, Client
-from hubs.servers import Hub, Repo, serve
 from speed_benchmark.models import synthetic
+from tests.hubs.client import MODEL, NOT_NEEDED, Client
+from tests.hubs.servers import Hub, Repo, serve
+from tests.shapes import TINY
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from importlib.util import find_spec
 
 import pytest
 
-from hubs.client import MODEL, Client
-from hubs.servers import Hub
-from hubs.test_fetch import Flags, expected_digest
+from tests.hubs.client import MODEL, Client
+from tests.hubs.servers import Hub
+from tests.hubs.test_fetch import Flags, expected_digest
 
 
 def measure(client: Client, engine: str, *flags: str) -> Flags:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hubs.client import FETCH, MODEL, Client
-from hubs.servers import Fault, Hub
-from hubs.test_fetch import HUBS, Flags, damage, expected_digest
+from tests.hubs.client import FETCH, MODEL, Client
+from tests.hubs.servers import Fault, Hub
+from tests.hubs.test_fetch import HUBS, Flags, damage, expected_digest
 
 SHARD = "model-00002-of-00004.safetensors"
 CHUNK_BYTES = 1 << 16

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hubs.client import MODEL, NOT_NEEDED, Client
-from hubs.servers import Hub, Repo, serve
+from tests.hubs.client import MODEL, NOT_NEEDED, Client
+from tests.hubs.servers import Hub, Repo, serve
 
 HUBS = pytest.mark.parametrize("hub_of", [{}, {"use_modelscope": True}], ids=["huggingface", "modelscope"])
 Flags = dict[str, Any]

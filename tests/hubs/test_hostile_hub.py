@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from hubs.client import FETCH, MODEL, Client
-from hubs.servers import Fault, Hub
-from hubs.test_fetch import HUBS, Flags, expected_digest
+from tests.hubs.client import FETCH, MODEL, Client
+from tests.hubs.servers import Fault, Hub
+from tests.hubs.test_fetch import HUBS, Flags, expected_digest
 
 ELSEWHERE = (
     "../../../../../escaped.json",

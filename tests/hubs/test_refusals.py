@@ -2,9 +2,9 @@
 
 import pytest
 
-from hubs.client import MODEL, Client
-from hubs.servers import Fault, Hub
-from hubs.test_fetch import HUBS, Flags
+from tests.hubs.client import MODEL, Client
+from tests.hubs.servers import Fault, Hub
+from tests.hubs.test_fetch import HUBS, Flags
 
 
 def said(answer: Flags) -> str:

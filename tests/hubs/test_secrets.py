@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from hubs.client import MODEL, Client
-from hubs.servers import Fault, Hub
-from hubs.test_fetch import HUBS, Flags, with_code
+from tests.hubs.client import MODEL, Client
+from tests.hubs.servers import Fault, Hub
+from tests.hubs.test_fetch import HUBS, Flags, with_code
 
 MARK = "SeCrEt0123456789"
 TOKENS = {"HF_TOKEN": f"hf_{MARK}", "HUGGING_FACE_HUB_TOKEN": f"hf_{MARK}", "MODELSCOPE_API_TOKEN": MARK}

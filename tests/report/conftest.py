@@ -14,10 +14,10 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from speed_benchmark.cell import Cell
+from speed_benchmark.judge.checks import judge
 from speed_benchmark.models.synthetic import synthesize
-from speed_benchmark.results.checks import judge
-from speed_benchmark.results.record import Checkpoint, Gpu, Machine, Memory, Provenance, Record
-from speed_benchmark.results.store import Store, read
+from speed_benchmark.record.record import Checkpoint, Gpu, Machine, Memory, Provenance, Record
+from speed_benchmark.record.store import Store, read
 
 GIB = 2**30
 TINY = {

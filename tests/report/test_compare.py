@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from speed_benchmark.results.compare import Change, compare
-from speed_benchmark.results.record import Record, Verdict
+from speed_benchmark.record.record import Record, Verdict
+from speed_benchmark.report.compare import Change, compare
 
 Command = Callable[..., CompletedProcess[str]]
 Vary = Callable[..., Record]

@@ -14,10 +14,10 @@ import jsonschema
 import pyarrow.parquet
 import pytest
 
-from report.test_formats import table_rows
+from speed_benchmark.record.record import Record
 from speed_benchmark.report.exports import to_csv
 from speed_benchmark.report.samples import schemas, to_jsonl, to_parquet
-from speed_benchmark.results.record import Record
+from tests.report.test_formats import table_rows
 
 Command = Callable[..., CompletedProcess[str]]
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
+from speed_benchmark.record.record import Agreement, Record
+from speed_benchmark.record.store import serialize
 from speed_benchmark.report import documents
 from speed_benchmark.report.exports import to_csv
 from speed_benchmark.report.formats import render
 from speed_benchmark.report.rows import Row, rows
 from speed_benchmark.report.tables import explain, explain_all, print_table
 from speed_benchmark.report.words import WORDS, Format, Language
-from speed_benchmark.results.record import Agreement, Record
-from speed_benchmark.results.store import serialize
 
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., CompletedProcess[str]]

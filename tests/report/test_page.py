@@ -8,10 +8,10 @@ from subprocess import CompletedProcess
 import pytest
 from playwright.sync_api import Browser, Page
 
-from report.test_formats import table_rows
+from speed_benchmark.record.record import Cause, Record
 from speed_benchmark.report import documents
 from speed_benchmark.report.page import html
-from speed_benchmark.results.record import Cause, Record
+from tests.report.test_formats import table_rows
 
 Command = Callable[..., CompletedProcess[str]]
 Vary = Callable[..., Record]

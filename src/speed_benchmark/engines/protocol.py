@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import Field
 
 from speed_benchmark.cell import EngineSettings
-from speed_benchmark.results.record import Frozen, Loaded, Sampling
+from speed_benchmark.record.record import Frozen, Loaded, Sampling
 
 __all__ = [
     "Clock",

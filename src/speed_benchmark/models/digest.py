@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from speed_benchmark.models import cache
+from speed_benchmark import files as cache
 
 OnProgress = Callable[[int, int], None]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from speed_benchmark.cell import Model
 from speed_benchmark.errors import UserError
-from speed_benchmark.models import catalogue, checkpoint, digest, hubs, synthetic, trust, weights
-from speed_benchmark.models.hubs import FetchError
-from speed_benchmark.results.record import Checkpoint
+from speed_benchmark.models import catalogue, checkpoint, digest, synthetic, trust, weights
+from speed_benchmark.models.hub import download as hubs
+from speed_benchmark.models.hub.download import FetchError
+from speed_benchmark.record.record import Checkpoint
 
 OnProgress = Callable[[str, int, int], None]
 

@@ -16,8 +16,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from speed_benchmark import files as cache
 from speed_benchmark.errors import UserError
-from speed_benchmark.models import cache
 from speed_benchmark.models.checkpoint import STORED_BYTES, TensorSpec, quantization_of, tensors
 
 VERSION = 1

@@ -1,1 +1,1 @@
-"""What people see: the line while it runs, and the tables after it."""
+"""What reads stored records: rows, tables, pages, comparisons."""

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from speed_benchmark.record.record import Frozen, Record
 from speed_benchmark.report import rows as flat
+from speed_benchmark.report.compare import Comparison, Comparisons, Ratio
 from speed_benchmark.report.layout import ENGINES, Line, Table, tables
+from speed_benchmark.report.reference import GENERATED_TOKENS, MACHINE, SOFTWARE, SOURCE, Published, matching
 from speed_benchmark.report.rows import GIB, Row
 from speed_benchmark.report.words import SPEED_FIELDS, WORDS, Language, SpeedDefinition
-from speed_benchmark.results.compare import Comparison, Comparisons, Ratio
-from speed_benchmark.results.record import Frozen, Record
-from speed_benchmark.results.reference import GENERATED_TOKENS, MACHINE, SOFTWARE, SOURCE, Published, matching
 
 
 @dataclass(frozen=True)

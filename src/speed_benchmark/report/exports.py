@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 
-from speed_benchmark.results.record import Frozen
+from speed_benchmark.record.record import Frozen
 
 # A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speed_benchmark.errors import UserError
-from speed_benchmark.results.record import Record
-from speed_benchmark.results.store import DamagedRecordError, Store
-from speed_benchmark.results.verify import differences
+from speed_benchmark.judge.verify import differences
+from speed_benchmark.record.record import Record
+from speed_benchmark.record.store import DamagedRecordError, Store
 
 
 @dataclass(frozen=True)

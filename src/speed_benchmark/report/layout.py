@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from speed_benchmark.record.record import Outcome, Verdict
 from speed_benchmark.report.rows import GIB, Row, newest
 from speed_benchmark.report.words import SPEED_FIELDS, WORDS, Language, SpeedDefinition
-from speed_benchmark.results.record import Outcome, Verdict
 
 ENGINES = {"transformers": "Transformers", "vllm": "vLLM"}
 

@@ -7,8 +7,8 @@ from statistics import fmean
 import numpy as np
 from pydantic import Field
 
-from speed_benchmark.results import statistics
-from speed_benchmark.results.record import Frozen, Machine, Memory, Outcome, Quantity, Record, Sample, Severity
+from speed_benchmark.judge import statistics
+from speed_benchmark.record.record import Frozen, Machine, Memory, Outcome, Quantity, Record, Sample, Severity
 
 GIB = 2**30
 FORMATS = ("BF16", "FP16", "FP32", "GPTQ-Int8", "GPTQ-Int4", "AWQ")

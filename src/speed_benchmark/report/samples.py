@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from speed_benchmark.errors import UserError
+from speed_benchmark.judge import statistics
+from speed_benchmark.record.record import Frozen, Memory, Record, Sample
 from speed_benchmark.report.rows import Row, row
-from speed_benchmark.results import statistics
-from speed_benchmark.results.record import Frozen, Memory, Record, Sample
 
 _EXTRA = "install the extra: pip install 'speed-benchmark[report]'"
 

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
+from speed_benchmark.record.record import Outcome, Record
 from speed_benchmark.report import rows as flat
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.layout import one_line
 from speed_benchmark.report.rows import GIB, memory_bytes
-from speed_benchmark.results.record import Outcome, Record
 
 # A first request that takes longer by more than this has prepared something; who sends new lengths pays it each time.
 SLOW_FIRST = 1.5

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.report import documents, samples
+from speed_benchmark.report.compare import Comparisons, Unlike
+from speed_benchmark.report.compare import compare as compare_records
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.formats import put, render
 from speed_benchmark.report.gather import Gathered, gather
 from speed_benchmark.report.rows import rows
 from speed_benchmark.report.tables import print_document
 from speed_benchmark.report.words import SPEED_FIELDS, AnyFormat, Format, Language, SpeedDefinition, TextFormat
-from speed_benchmark.results.compare import Comparisons, Unlike
-from speed_benchmark.results.compare import compare as compare_records
 
 
 def report(

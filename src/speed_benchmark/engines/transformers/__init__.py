@@ -1,0 +1,1 @@
+"""Hugging Face transformers, with GPTQModel for quantised weights."""

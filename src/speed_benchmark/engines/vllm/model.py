@@ -1,0 +1,212 @@
+"""A model of vLLM: seed it, and read back from it what was loaded.
+
+Written against the sources of vLLM 0.26 and 0.32; where they differ a comment says how.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from vllm import envs
+from vllm.compilation.counter import compilation_counter
+from vllm.model_executor.layers.linear import LinearBase
+from vllm.utils.torch_utils import set_random_seed
+
+from speed_benchmark.engines.protocol import Loaded
+from speed_benchmark.machine.describe import describe
+
+if TYPE_CHECKING:
+    from vllm import LLM
+    from vllm.model_executor.layers.attention import Attention
+    from vllm.v1.worker.worker_base import WorkerBase
+
+PLAIN_FORMATS = {torch.bfloat16: "BF16", torch.float16: "FP16", torch.float32: "FP32"}
+DEFAULT_POOL = (0, 0)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one worker of vLLM shows of its share of the model."""
+
+    attention_implementation: str
+    quantization: str
+    quantization_kernels: tuple[str, ...]
+    dtype: str
+    execution: str
+    weight_bytes: int
+    rope: str
+    device: str
+    kv_cache_dtype: str
+    kv_cache_bytes: int
+    kv_cache_blocks: int
+    kv_cache_block_tokens: int
+    activation_peak_bytes: int | None
+    graph_bytes: int | None
+
+    @property
+    def kv_cache_capacity_tokens(self) -> int:
+        """How many tokens the cache has room for."""
+        return self.kv_cache_blocks * self.kv_cache_block_tokens
+
+
+def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
+    """What `llm` shows of itself; bytes are summed over the GPUs."""
+    shards: list[Shard] = llm.collective_rpc(shard)
+    config = llm.llm_engine.vllm_config
+    first = shards[0]
+    return Loaded(
+        attention_implementation=first.attention_implementation,
+        quantization=first.quantization,
+        quantization_kernels=first.quantization_kernels,
+        dtype=first.dtype,
+        execution=first.execution,
+        weight_bytes=sum(shard.weight_bytes for shard in shards),
+        rope=first.rope,
+        devices=tuple(shard.device for shard in shards),
+        prefix_caching=config.cache_config.enable_prefix_caching,
+        max_model_len=config.model_config.max_model_len,
+        kv_cache_dtype=first.kv_cache_dtype,
+        kv_cache_bytes_per_token=sum(shard.kv_cache_bytes // shard.kv_cache_capacity_tokens for shard in shards),
+        kv_cache_block_tokens=first.kv_cache_block_tokens,
+        kv_cache_capacity_tokens=min(shard.kv_cache_capacity_tokens for shard in shards),
+        kv_cache_allocated_bytes=sum(shard.kv_cache_bytes for shard in shards),
+        activation_peak_bytes=_sum(shard.activation_peak_bytes for shard in shards),
+        graph_bytes=_sum(shard.graph_bytes for shard in shards),
+        reasons=reasons,
+    )
+
+
+def seed(_worker: "WorkerBase", value: int) -> None:
+    """In a worker: seed every generator that sampling draws from."""
+    set_random_seed(value)
+
+
+def watch_logits(worker: "WorkerBase") -> None:
+    """In a worker: look at all logits that it computes, until `finite_logits` is asked."""
+    model = worker.model_runner.get_model()
+    compute = model.compute_logits
+    model.logits_seen = []
+
+    def computed(*arguments: Any, **named: Any) -> torch.Tensor | None:  # noqa: ANN401 - the model's own
+        logits: torch.Tensor | None = compute(*arguments, **named)
+        if logits is not None:  # another worker of a tensor-parallel group has them
+            model.logits_seen.append(bool(torch.isfinite(logits).all()))
+        return logits
+
+    model.compute_logits = computed
+
+
+def finite_logits(worker: "WorkerBase") -> bool | None:
+    """In a worker: whether all logits since `watch_logits` were finite, None where it saw none."""
+    model = worker.model_runner.get_model()
+    seen: list[bool] = model.logits_seen
+    del model.compute_logits, model.logits_seen  # the class's own is there again
+    return all(seen) if seen else None
+
+
+def shard(worker: "WorkerBase") -> Shard:
+    """In a worker: what it holds."""
+    runner = worker.model_runner
+    model = runner.get_model()
+    modules = list(model.modules())
+    layers = [module for module in modules if isinstance(module, LinearBase)]
+    layers_with_state = worker.compilation_config.static_forward_context.values()
+    attention = [layer for layer in layers_with_state if hasattr(layer, "attn_backend")]
+    cache = runner.kv_cache_config
+    on_gpu = worker.device.type == "cuda"
+    return Shard(
+        attention_implementation=_joined(map(_attention_name, attention)),
+        quantization=_joined(map(_weight_format, layers)),
+        quantization_kernels=tuple(sorted({_kernel_name(layer) for layer in layers})),
+        dtype=_name(next(weight.dtype for weight in model.parameters() if weight.is_floating_point())),
+        execution=_execution(modules),
+        weight_bytes=sum(weight.nbytes for weight in model.parameters()) + sum(map(_packed_bytes, layers)),
+        rope=_joined(_rope(module.rotary_emb) for module in modules if hasattr(module, "rotary_emb")),
+        device=torch.cuda.get_device_name(worker.device) if on_gpu else describe(()).processor,
+        kv_cache_dtype=_joined(_name(layer.kv_cache.dtype) for layer in attention),
+        kv_cache_bytes=sum(layer.kv_cache.nbytes for layer in attention),
+        kv_cache_blocks=cache.num_blocks,
+        kv_cache_block_tokens=cache.kv_cache_groups[0].kv_cache_spec.block_size,
+        activation_peak_bytes=_activation_peak_bytes(worker),
+        graph_bytes=_graph_bytes() if on_gpu else None,
+    )
+
+
+def _attention_name(layer: "Attention") -> str:
+    version = getattr(layer.impl, "vllm_flash_attn_version", None)
+    return f"{layer.attn_backend.get_name()} {version or ''}".strip()
+
+
+def _weight_format(layer: LinearBase) -> str:
+    """Plain formats by the type of the weights; others by vLLM's method and the bits stored for each weight."""
+    if not hasattr(layer, "qweight"):
+        return PLAIN_FORMATS.get(layer.weight.dtype) or _name(layer.weight.dtype)
+    if "AWQ" in type(layer.quant_method).__name__:
+        return "AWQ"
+    return f"GPTQ-Int{round(8 * layer.qweight.nbytes / _weights(layer))}"
+
+
+def _weights(layer: LinearBase) -> int:
+    return int(layer.input_size_per_partition * layer.output_size_per_partition)
+
+
+def _packed_bytes(layer: LinearBase) -> int:
+    """Plain weights that vLLM has packed for the CPU: it keeps them elsewhere and leaves an empty parameter."""
+    weight = getattr(layer, "weight", None)
+    return 0 if weight is None or weight.numel() else _weights(layer) * int(weight.element_size())
+
+
+def _kernel_name(layer: LinearBase) -> str:
+    kernel = getattr(layer.quant_method, "kernel", None)
+    return type(kernel or layer.quant_method).__name__
+
+
+def _rope(rotary: torch.nn.Module) -> str:
+    """The rotary position embedding that the model computes with."""
+    name = type(rotary).__name__
+    if name == "YaRNScalingRotaryEmbedding":
+        return f"yarn factor {float(rotary.scaling_factor)}"
+    return "default" if name == "RotaryEmbedding" else name
+
+
+def _execution(modules: list[torch.nn.Module]) -> str:
+    compiled = ["compiled"] if any(map(_is_compiled, modules)) else []
+    graphs = ["cuda_graphs"] if compilation_counter.num_cudagraph_captured else []
+    return "+".join(compiled + graphs) or "eager"
+
+
+def _is_compiled(module: torch.nn.Module) -> bool:
+    """Whether it was compiled here, or loaded as compiled before."""
+    if getattr(module, "do_not_compile", True):
+        return False
+    return bool(module.compiled) or getattr(module, "aot_compiled_fn", None) is not None
+
+
+def _activation_peak_bytes(worker: "WorkerBase") -> int | None:
+    """What vLLM's trial run took at its peak beyond weights; None where it made none."""
+    peak = getattr(worker, "peak_activation_memory", None)
+    if peak is None:
+        return None
+    # 0.32, which has total_consumed, adds what it expects the graphs to take.
+    with_graphs = hasattr(worker, "total_consumed") and envs.VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS
+    return int(peak - (worker.cudagraph_memory_estimate if with_graphs else 0))
+
+
+def _graph_bytes() -> int:
+    """What the allocator holds in the CUDA graphs' own pools; the driver's share of a graph is not in it."""
+    segments = torch.cuda.memory_snapshot()
+    return sum(segment["total_size"] for segment in segments if tuple(segment["segment_pool_id"]) != DEFAULT_POOL)
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _joined(names: Iterable[str]) -> str:
+    return "+".join(sorted(set(names)))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,1 @@
+"""From evidence to judgement: statistics, rules, verdicts. Pure functions over records."""

@@ -1,0 +1,299 @@
+"""Statistics of a record, each recomputed from its samples.
+
+The functions on `Values` work along the last axis, so that the simulation which shows their coverage runs the very
+code that judges one record.
+"""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, stdtr, stdtrit
+
+from speed_benchmark.cell import INTERVAL_REPEATS, QUICK_SETTLING_TOKENS, Cell
+from speed_benchmark.record.record import Interval, Memory, Quantity, Sample, Summary
+
+Values = NDArray[np.float64]
+Measure = Callable[[Sample], float]
+
+# How many values a percentile needs: the least query counts of MLPerf LoadGen's early stopping.
+PERCENTILE_SAMPLES = {50: 1, 90: 64, 99: 662}
+# Fresh processes don't depend on each other; two would give an interval 13 standard errors to each side.
+INTERVAL_PROCESSES = 3
+# No interval where repeats that are independent would show such a trend or likeness more rarely than this.
+INDEPENDENCE_LEVEL = 0.05
+CONFIDENCE = 0.95
+# Stopping as soon as the interval is narrow favours samples that look steadier than they are. Simulated for
+# normal and lognormal speeds and 6 to 30 repeats, 96.5 % at the time of stopping are 94 % to 96.5 % in the end.
+SEQUENTIAL_CONFIDENCE = 0.965
+# Relative differences below this are rounding.
+RESOLUTION = 1e-6
+
+
+def generation_tokens_per_s(sample: Sample) -> float:
+    """Generated tokens over the whole request time: the speed of the Qwen2.5 report."""
+    return sample.output_tokens / sample.duration_s
+
+
+def total_tokens_per_s(sample: Sample) -> float:
+    """Prompt and generated tokens over the whole request time: the speed of the Qwen3 report."""
+    return (sample.prompt_tokens + sample.output_tokens) / sample.duration_s
+
+
+def decode_tokens_per_s(sample: Sample) -> float:
+    """Tokens after the first over the time from the first to the last; the sample must have two."""
+    times = sample.token_times_s
+    return (len(times) - 1) / (times[-1] - times[0])
+
+
+def time_to_first_token_s(sample: Sample) -> float:
+    """From the start of the request to its first token on the host."""
+    return sample.token_times_s[0]
+
+
+def prefill_tokens_per_s(sample: Sample) -> float:
+    """Prompt tokens over the time to the first token."""
+    return sample.prompt_tokens / time_to_first_token_s(sample)
+
+
+def summarize(samples: Sequence[Sample], cell: Cell) -> Summary | None:
+    """The summary of a cell's `samples`; None where there is none, or one without a token or a time."""
+    if not samples or not all(_timed(sample) for sample in samples):
+        return None
+    requests = whole_requests(samples, cell)
+    if not requests:
+        return None
+    gaps_s = np.concatenate([np.diff(request.token_times_s) for request in requests])
+
+    def quantity(measure: Measure) -> Quantity:
+        return _quantity(requests, measure, sequential=cell.protocol.precision is not None)
+
+    decoded = all(len(request.token_times_s) > 1 for request in requests)
+    decoded = decoded and all(request.token_times_s[-1] > request.token_times_s[0] for request in requests)
+    return Summary(
+        generation_tokens_per_s=quantity(generation_tokens_per_s),
+        total_tokens_per_s=quantity(total_tokens_per_s),
+        decode_tokens_per_s=quantity(decode_tokens_per_s) if decoded else None,
+        prefill_tokens_per_s=quantity(prefill_tokens_per_s),
+        time_to_first_token_s=quantity(time_to_first_token_s),
+        duration_s=quantity(lambda request: request.duration_s),
+        inter_token_latency_p50_s=_percentile(gaps_s, 50),
+        inter_token_latency_p90_s=_percentile(gaps_s, 90),
+        inter_token_latency_p99_s=_percentile(gaps_s, 99),
+        memory=peak_memory([sample.memory for sample in samples]),
+        predicted=cell.protocol.quick,
+    )
+
+
+def without_intervals(summary: Summary) -> Summary:
+    """`summary` with nothing said about how well its values are known."""
+    quantities = {name: value for name, value in summary if isinstance(value, Quantity)}
+    return summary.model_copy(
+        update={name: value.model_copy(update={"interval": None}) for name, value in quantities.items()}
+    )
+
+
+def peak_memory(readings: Sequence[Memory]) -> Memory:
+    """The highest reading under each name; None where no reading has it."""
+    values: dict[str, int] = {}
+    for reading in readings:
+        for name, value in reading.model_dump(exclude_none=True).items():
+            values[name] = max(value, values.get(name, value))
+    return Memory(**values)
+
+
+def whole_requests(samples: Sequence[Sample], cell: Cell) -> list[Sample]:
+    """The samples of whole requests; in a quick measurement those that its pairs of windows predict."""
+    if not cell.protocol.quick:
+        return list(samples)
+    starts = [sample for sample in samples if sample.window == "start"]
+    ends = [sample for sample in samples if sample.window == "end"]
+    return [predict(start, end, cell) for start, end in zip(starts, ends, strict=False)]
+
+
+def predict(start: Sample, end: Sample, cell: Cell) -> Sample:
+    """The whole request whose first tokens are `start` and whose last ones are `end`.
+
+    The time between tokens grows with the position, because attention reads what is there: a line through the means
+    of the two windows gives the tokens between them. The first gaps are left out of the line: decoding settles in
+    them after a prefill, as it does at the start of the whole request but not towards its end.
+    """
+    first, asked = len(start.token_times_s), cell.workload.generate_length
+    start_gaps_s, end_gaps_s = (np.diff(window.token_times_s)[QUICK_SETTLING_TOKENS:] for window in (start, end))
+    # gap i ends with token i of the output, counted from 0
+    start_at, end_at = first - 1 - (len(start_gaps_s) - 1) / 2, asked - 1 - (len(end_gaps_s) - 1) / 2
+    slope = (end_gaps_s.mean() - start_gaps_s.mean()) / (end_at - start_at)
+    line_s = start_gaps_s.mean() + slope * (np.arange(first, asked) - start_at)
+    times_s = (*start.token_times_s, *(start.token_times_s[-1] + np.cumsum(line_s)).tolist())
+    return start.model_copy(
+        update={
+            "token_times_s": times_s,
+            "duration_s": times_s[-1] + start.duration_s - start.token_times_s[-1],
+            "output_tokens": asked,
+        }
+    )
+
+
+def precise(samples: Sequence[Sample], cell: Cell) -> bool:
+    """Whether the speed is known as precisely as the cell asks for, so that no more repeats are needed."""
+    summary = summarize(samples, cell)
+    wanted = cell.protocol.precision
+    if summary is None or wanted is None:
+        return False
+    width = half_width(summary.generation_tokens_per_s)
+    return width is not None and width <= wanted
+
+
+def half_width(quantity: Quantity) -> float | None:
+    """Half the width of the interval relative to the mean; None without an interval."""
+    if quantity.interval is None:
+        return None
+    return (quantity.interval.high - quantity.interval.low) / 2 / quantity.mean
+
+
+def units(samples: Sequence[Sample], measure: Measure) -> tuple[list[float], bool]:
+    """The values that may count as independent, and whether they are of processes.
+
+    The means of the processes where there are several, because repeats in one process share what it happened to get;
+    the repeats of a single process else.
+    """
+    processes: dict[int, list[float]] = {}
+    for sample in samples:
+        processes.setdefault(sample.process, []).append(measure(sample))
+    if len(processes) > 1:
+        return [statistics.fmean(values) for values in processes.values()], True
+    return next(iter(processes.values())), False
+
+
+def student_half_width(values: ArrayLike, confidence: float) -> Values:
+    """Half the width of Student's t interval of the mean.
+
+    Student, The probable error of a mean, Biometrika 6 (1908). Exact for normal values; for skewed ones the
+    simulation in tests/results shows what it covers.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    count = numbers.shape[-1]
+    error = numbers.std(axis=-1, ddof=1) / np.sqrt(count)
+    return np.asarray(stdtrit(count - 1, (1 + confidence) / 2) * error)
+
+
+def trend_p(values: ArrayLike) -> Values:
+    """How often independent values would show a straight trend at least as clear: t test of the slope, two-sided."""
+    numbers = np.asarray(values, dtype=np.float64)
+    count = numbers.shape[-1]
+    steps, centred = np.arange(count) - (count - 1) / 2, _centred(numbers)
+    slope = centred @ steps / (steps @ steps)
+    rest = np.maximum((centred**2).sum(axis=-1) - slope**2 * (steps @ steps), 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = np.abs(slope) * np.sqrt((count - 2) * (steps @ steps) / rest)
+    return np.where(slope == 0, 1.0, 2 * stdtr(count - 2, -score))
+
+
+def likeness_p(values: ArrayLike) -> Values:
+    """How often independent values would be as like their neighbours, one-sided.
+
+    The ratio of the mean square successive difference to the variance; von Neumann, Annals of Mathematical
+    Statistics 12 (1941). For n independent normal values its mean is 2 and its variance 4 (n - 2) / (n² - 1).
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    count = numbers.shape[-1]
+    spread = (_centred(numbers) ** 2).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (np.diff(numbers, axis=-1) ** 2).sum(axis=-1) / spread
+    score = (2 - ratio) / np.sqrt(4 * (count - 2) / (count**2 - 1))
+    return np.where(spread == 0, 1.0, ndtr(-score))
+
+
+def dependent(values: ArrayLike) -> NDArray[np.bool_]:
+    """Whether the order of `values` shows that they are not independent: by a trend, or by likeness."""
+    numbers = np.asarray(values, dtype=np.float64)
+    moving = np.ptp(numbers, axis=-1) > RESOLUTION * np.abs(numbers.mean(axis=-1))
+    unlikely = np.minimum(trend_p(numbers), likeness_p(numbers)) < INDEPENDENCE_LEVEL
+    return np.asarray(moving & unlikely)
+
+
+def dependence(values: Sequence[float]) -> Literal["trend", "likeness"] | None:
+    """What shows that `values` are not independent; None where nothing does."""
+    if not dependent(values):
+        return None
+    return "trend" if trend_p(values) < INDEPENDENCE_LEVEL else "likeness"
+
+
+def surprise_p(value: ArrayLike, others: ArrayLike) -> Values:
+    """How often a further value would lie at least so far from the mean of the `others`: two-sided t test."""
+    numbers, further = np.asarray(others, dtype=np.float64), np.asarray(value, dtype=np.float64)
+    count = numbers.shape[-1]
+    away = np.abs(further - numbers.mean(axis=-1))
+    error = numbers.std(axis=-1, ddof=1) * np.sqrt(1 + 1 / count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = away / error
+    return np.where(away == 0, 1.0, 2 * stdtr(count - 1, -score))
+
+
+def split_share(values: ArrayLike) -> Values:
+    """The share of the variance that two groups, of at least two values each, explain at best; 0 without variance."""
+    numbers = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
+    count = numbers.shape[-1]
+    centred = _centred(numbers)
+    total = (centred**2).sum(axis=-1)
+    low = np.arange(2, count - 1)
+    sums = np.cumsum(centred, axis=-1)[..., low - 1]
+    between = (sums**2 * count / (low * (count - low))).max(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total == 0, 0.0, between / total)
+
+
+def two_groups(values: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The lower and the upper group behind `split_share`."""
+    ordered = sorted(values)
+
+    def within(low: int) -> float:
+        return float(np.var(ordered[:low]) * low + np.var(ordered[low:]) * (len(ordered) - low))
+
+    cut = min(range(2, len(ordered) - 1), key=within)
+    return ordered[:cut], ordered[cut:]
+
+
+def _quantity(samples: Sequence[Sample], measure: Measure, *, sequential: bool) -> Quantity:
+    values = [measure(sample) for sample in samples]
+    independent_values, over_processes = units(samples, measure)
+    return Quantity(
+        mean=statistics.fmean(independent_values),
+        stdev=statistics.stdev(values) if len(values) > 1 else None,
+        minimum=min(values),
+        maximum=max(values),
+        interval=_interval(independent_values, over_processes=over_processes, sequential=sequential),
+    )
+
+
+def _interval(values: Sequence[float], *, over_processes: bool, sequential: bool) -> Interval | None:
+    """Student's t interval of the mean; None where too few values are there or they depend on each other."""
+    if len(values) < (INTERVAL_PROCESSES if over_processes else INTERVAL_REPEATS):
+        return None
+    if len(values) >= INTERVAL_REPEATS and dependent(values):
+        return None
+    stopped = sequential and not over_processes
+    half = float(student_half_width(values, SEQUENTIAL_CONFIDENCE if stopped else CONFIDENCE))
+    mean = statistics.fmean(values)
+    return Interval(
+        low=mean - half,
+        high=mean + half,
+        method="student_t_sequential" if stopped else "student_t",
+        over="processes" if over_processes else "repeats",
+    )
+
+
+def _timed(sample: Sample) -> bool:
+    return sample.duration_s > 0 and len(sample.token_times_s) > 0 and sample.token_times_s[0] > 0
+
+
+def _centred(values: Values) -> Values:
+    return np.asarray(values - values.mean(axis=-1, keepdims=True))
+
+
+def _percentile(gaps_s: NDArray[np.float64], percent: int) -> float | None:
+    if len(gaps_s) < PERCENTILE_SAMPLES[percent]:
+        return None
+    return float(np.percentile(gaps_s, percent))

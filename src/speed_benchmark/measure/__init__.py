@@ -1,1 +1,0 @@
-"""What is measured, and with what: the clock, the memory, the machine."""

@@ -1,0 +1,1 @@
+"""Hubs of models: Hugging Face and its mirrors, ModelScope."""

@@ -1,0 +1,152 @@
+"""The hubs: Hugging Face (or a mirror of it, by HF_ENDPOINT) and ModelScope; a client is imported only when asked."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from threading import Lock
+
+from speed_benchmark import files as cache
+from speed_benchmark.cell import Model
+from speed_benchmark.models import catalogue, checkpoint, digest, trust, weights
+from speed_benchmark.models.hub.repository import COMMIT, FetchError, RemoteFile, Repository
+
+__all__ = ["FetchError", "download"]
+
+OnProgress = Callable[[str, int, int], None]
+
+_ID = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]{0,254}", re.ASCII)
+
+
+def download(model: Model, on_progress: OnProgress) -> tuple[Path, str]:
+    """The folder of `model` in the hub's cache, filled where needed, and the commit it is at.
+
+    What an engine does not read is not fetched. Every file is checked against what the hub says of it, once for as
+    long as it does not change. Raises FetchError, and UserError for a model that is not run here.
+    """
+    repository = _repository(model)
+    on_progress("asking the hub", 0, 0)
+    commit = repository.commit(model.revision)
+    if not COMMIT.fullmatch(commit):
+        raise FetchError(f"{repository.name} is at {commit[:60]!a}, which is no commit; name one by --revision")
+    folder = repository.folder(commit)
+    remembered = _remembered(repository, commit)
+    listed = _recall(remembered) or repository.listing(commit)
+    files = {file.name: file for file in listed if weights.NAME.fullmatch(file.name)}
+    try:
+        trust.check_sizes({name: file.size_bytes for name, file in files.items()})
+        small = [name for name in files if name in trust.MAX_BYTES or (model.trust_remote_code and name[-3:] == ".py")]
+        _have(repository, commit, [files[name] for name in small], on_progress)
+        checkpoint.read_config(folder, trust_remote_code=model.trust_remote_code)
+        names = weights.names(folder, files, allow_pickle=model.allow_pickle)
+        _have(repository, commit, [files[name] for name in names], on_progress)
+    except ValueError as error:
+        raise FetchError(f"{repository.name} {error}") from None
+    except OSError as error:
+        raise FetchError(f"can't keep {repository.name} in {folder}: {error.strerror or error}") from None
+    _remember(remembered, listed)
+    return folder, commit
+
+
+def _repository(model: Model) -> Repository:
+    name, revision = model.model_id_or_path, model.revision
+    if not _ID.fullmatch(name) or ".." in name:
+        near = ", ".join(catalogue.near(name)) or "Qwen/Qwen2.5-7B-Instruct"
+        raise FetchError(f"{name[:120]!a} is no folder here and no id of a model; ids look like {near}")
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise FetchError(f"{revision[:120]!a} is no revision; name a branch, a tag or a commit")
+    try:
+        if model.use_modelscope:
+            from speed_benchmark.models.hub.modelscope import ModelScope
+
+            return ModelScope(name)
+        from speed_benchmark.models.hub.huggingface import HuggingFace
+
+        return HuggingFace(name)
+    except ModuleNotFoundError as error:
+        package = "modelscope" if model.use_modelscope else "huggingface_hub"
+        raise FetchError(f"{error.name} is not installed; `pip install {package}`") from None
+
+
+def _have(repository: Repository, commit: str, files: Sequence[RemoteFile], on_progress: OnProgress) -> None:
+    """Fetch those of `files` that are not there, and check all of them."""
+    folder = repository.folder(commit)
+    missing = [file for file in files if not _is_there(folder, file)]
+    total_bytes = sum(file.size_bytes for file in missing)
+    if missing:
+        _require_disk(folder, total_bytes)
+        on_progress("downloading", 0, total_bytes)
+        repository.fetch(commit, missing, _adder(on_progress, total_bytes))
+    checked_bytes, total_bytes = 0, sum(file.size_bytes for file in files)
+    for file in files:
+        on_progress("checking", checked_bytes, total_bytes)
+        _check(folder / file.name, file)
+        checked_bytes += file.size_bytes
+
+
+def _is_there(folder: Path, file: RemoteFile) -> bool:
+    path = folder / file.name
+    return path.is_file() and path.stat().st_size == file.size_bytes
+
+
+def _adder(on_progress: OnProgress, total_bytes: int) -> Callable[[int], None]:
+    """Sums up bytes that come from several threads; a file that is begun again takes its bytes back."""
+    lock = Lock()
+    done_bytes = 0
+
+    def add(count_bytes: int) -> None:
+        nonlocal done_bytes
+        with lock:
+            done_bytes += count_bytes
+            on_progress("downloading", min(max(done_bytes, 0), total_bytes), total_bytes)
+
+    return add
+
+
+def _require_disk(folder: Path, needed_bytes: int) -> None:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise FetchError(
+            f"the download needs {needed_bytes / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free: make room, "
+            "or name a larger disk by HF_HOME (MODELSCOPE_CACHE with --use_modelscope)"
+        )
+
+
+def _check(path: Path, file: RemoteFile) -> None:
+    """Raise FetchError for a file that is not what the hub says, and remove it, so that it is fetched again."""
+    right = path.is_file() and path.stat().st_size == file.size_bytes
+    if right and file.sha256 is not None:
+        right = digest.file_sha256(path) == file.sha256
+    elif right and file.git_blob is not None:
+        right = digest.git_blob(path) == file.git_blob
+    if not right:
+        for damaged in (path.resolve(), path):
+            damaged.unlink(missing_ok=True)
+        raise FetchError(f"{file.name} came damaged: its contents are not those that the hub lists; run it again")
+
+
+def _remembered(repository: Repository, commit: str) -> Path:
+    """The file that keeps the listing of a commit whose files have come: it never changes, and is not asked again."""
+    return cache.folder("hubs", repository.source, repository.name.replace("/", "--")) / f"{commit}.json"
+
+
+def _recall(remembered: Path) -> list[RemoteFile]:
+    try:
+        return [RemoteFile(**entry) for entry in json.loads(remembered.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):  # none, or not whole: the hub is asked
+        return []
+
+
+def _remember(remembered: Path, listed: Sequence[RemoteFile]) -> None:
+    with suppress(OSError):  # a cache that can't be written costs a request only
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        partial = remembered.with_name(f"{remembered.name}.{os.getpid()}")
+        partial.write_text(json.dumps([asdict(file) for file in listed]), encoding="utf-8")
+        partial.replace(remembered)

@@ -1,0 +1,137 @@
+"""ModelScope, through the client that the package `modelscope` is built on."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # the client's own bars would write over this program's
+
+import requests
+from modelscope_hub import HubApi, ProgressCallback
+from modelscope_hub.config import get_default_config
+from modelscope_hub.errors import (
+    APIError,
+    AuthenticationError,
+    FileDownloadError,
+    FileIntegrityError,
+    HubError,
+    NetworkError,
+    NotExistError,
+    PermissionDeniedError,
+)
+
+from speed_benchmark.models.hub import repository
+from speed_benchmark.models.hub.repository import COMMIT, FetchError, OnBytes, RemoteFile
+
+LOGIN = "modelscope login"
+CURES = "set MODELSCOPE_ENDPOINT, leave --use_modelscope out"
+MAIN_BRANCH = "master"
+ENTRY = ("Path", "Type", "Size", "Sha256", "Revision", "CommittedDate")
+
+
+class ModelScope:
+    """One model on ModelScope."""
+
+    source: ClassVar[str] = "modelscope"
+
+    def __init__(self, name: str) -> None:
+        logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL + 1)  # it logs whole addresses
+        self.name = name
+        self._config = get_default_config()
+        self._api = HubApi()
+        self._listed: dict[str, list[dict[str, Any]]] = {}
+
+    def commit(self, revision: str | None) -> str:
+        """The commit of `revision`: the last one that changed a file of it, since the hub names no other."""
+        if revision is not None and COMMIT.fullmatch(revision):
+            return revision
+        entries = self._list(revision or MAIN_BRANCH)
+        newest = max(entries, key=lambda entry: int(entry.get("CommittedDate") or 0), default={})
+        commit = str(newest.get("Revision") or "")
+        self._listed[commit] = entries
+        return commit
+
+    def folder(self, commit: str) -> Path:
+        """The snapshot in the client's cache."""
+        return Path(self._config.cache_dir) / "models" / self.name.replace("/", "--") / "snapshots" / commit
+
+    def listing(self, commit: str) -> list[RemoteFile]:
+        """The files at the top of `commit`."""
+        entries = self._listed.get(commit) or self._list(commit)
+        return [
+            RemoteFile(str(entry["Path"]), int(entry["Size"]), sha256=str(entry.get("Sha256") or "") or None)
+            for entry in entries
+            if entry["Type"] == "blob"
+        ]
+
+    def fetch(self, commit: str, files: Sequence[RemoteFile], on_bytes: OnBytes) -> None:
+        """Download `files`, several at a time; one that breaks off goes on where it was."""
+
+        class Callback(ProgressCallback):
+            """Hears of the bytes of one file."""
+
+            def update(self, size: int) -> None:
+                on_bytes(size)
+
+        with self._explained(commit):
+            self._api.download_repo(
+                self.name,
+                "model",
+                revision=commit,
+                local_dir=self.folder(commit),
+                file_list=[{"Path": file.name, "Size": file.size_bytes, "Sha256": file.sha256} for file in files],
+                progress_callbacks=[Callback],
+            )
+
+    def _list(self, revision: str) -> list[dict[str, Any]]:
+        with self._explained(revision):
+            entries = self._api.legacy.list_repo_files(self.name, "model", revision=revision, recursive=False)
+            return [{key: entry.get(key) for key in ENTRY} for entry in entries]
+
+    @contextmanager
+    def _explained(self, revision: str) -> Iterator[None]:
+        """Say in words what went wrong. The client's own words hold addresses, so none of them are passed on."""
+        endpoint = str(self._config.endpoint)
+        try:
+            yield
+        except FileDownloadError as error:
+            raise self._failed(next(iter(error.failed_files.values()), error)) from None
+        except NotExistError:
+            raise self._missing(revision) from None
+        except (HubError, OSError) as error:
+            raise self._failed(error) from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise repository.no_hub(endpoint, "MODELSCOPE_ENDPOINT") from None
+
+    def _missing(self, revision: str) -> FetchError:
+        """Whether the model is missing or only the revision."""
+        endpoint = str(self._config.endpoint)
+        try:
+            self._api.legacy.get_repo_info(self.name, "model")
+        except NotExistError:
+            return repository.no_model(self.name, endpoint, LOGIN)
+        except (HubError, requests.RequestException, ValueError) as error:
+            return self._failed(error)
+        return repository.no_revision(self.name, revision, endpoint)
+
+    def _failed(self, error: BaseException) -> FetchError:
+        endpoint = str(self._config.endpoint)
+        if isinstance(error, AuthenticationError):
+            return repository.bad_token(endpoint, "MODELSCOPE_API_TOKEN", LOGIN)
+        if isinstance(error, PermissionDeniedError):
+            return repository.not_allowed(self.name, endpoint, LOGIN)
+        if isinstance(error, NotExistError):
+            return FetchError(f"a file of {self.name} is gone from {repository.host(endpoint)}; run it again")
+        if isinstance(error, APIError):
+            return repository.busy(endpoint, error.status_code or 0)
+        if isinstance(error, FileIntegrityError):
+            return FetchError(f"{self.name} comes damaged from {repository.host(endpoint)}; run it again later")
+        if isinstance(error, ValueError):
+            return repository.no_hub(endpoint, "MODELSCOPE_ENDPOINT")
+        if isinstance(error, NetworkError | requests.ConnectionError):
+            return repository.no_network(endpoint, type(error).__name__, CURES)
+        why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        return repository.broken_off(self.name, endpoint, why)

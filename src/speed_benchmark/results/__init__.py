@@ -1,1 +1,0 @@
-"""What came out: records, their store, their statistics and their verdicts."""

@@ -1,0 +1,221 @@
+"""A worker process: started on a private pipe, watched against time limits, ended with its whole group."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import ValidationError
+
+from speed_benchmark.record.record import Cause, Outcome
+from speed_benchmark.run.limits import Limits
+from speed_benchmark.worker import events
+from speed_benchmark.worker import orphans as leftovers
+
+# What a worker may see of the environment: what locates programs, libraries, caches and devices, and no secrets.
+_PASSED = {
+    *("CC", "CXX", "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
+    *("MAX_JOBS", "VIRTUAL_ENV"),
+}
+_PASSED_PREFIXES = (
+    *(
+        "CUDA",
+        "GOMP_",
+        "GPTQMODEL_",
+        "KMP_",
+        "LC_",
+        "MKL_",
+        "NCCL_",
+        "NUMEXPR_",
+        "NVIDIA_",
+        "NVSHMEM_",
+        "OMP_",
+        "OPENBLAS_",
+    ),
+    *("PYTHON", "PYTORCH_", "TORCH", "TRITON_", "VLLM_", "XDG_"),
+)
+_LOG_LINES = 50
+_POLL_S = 0.1
+_LONGEST_LINE_BYTES = 1 << 28
+_ENDING_S = 4.0
+
+
+class WorkerEndedError(Exception):
+    """The worker ended, or was ended, before it was done; carries the outcome and the cause."""
+
+    def __init__(self, outcome: Outcome, cause: Cause) -> None:
+        self.outcome = outcome
+        self.cause = cause
+        super().__init__(cause.message)
+
+
+class Worker:
+    """One child process in a session of its own, working on one job."""
+
+    def __init__(self, job: events.Job, limits: Limits) -> None:
+        self._limits = limits
+        self._log: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self._out_of_memory_kills = _out_of_memory_kills()
+        self._stage = events.Stage(name="import")
+        self._mark = leftovers.new_mark()
+        read_end, write_end = os.pipe()
+        self._pipe = read_end
+        self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            [sys.executable, "-P", "-m", "speed_benchmark.worker", str(write_end)],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            pass_fds=(write_end,),
+            start_new_session=True,
+            env=worker_environment(job.gpus) | {leftovers.VARIABLE: self._mark},
+        )
+        os.close(write_end)
+        assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
+        with suppress(BrokenPipeError):  # it died at once: events() finds out how
+            self._process.stdin.write(job.model_dump_json().encode() + b"\n")
+            self._process.stdin.flush()
+
+    def events(self) -> Iterator[events.Event | None]:
+        """What the worker says, until it has closed; None each time that nothing came for a moment.
+
+        Raises WorkerEndedError when it fails, dies, hangs past a limit or talks nonsense.
+        """
+        tokens = 0
+        deadline = time.monotonic() + self._limit_s(tokens)
+        for line in self._lines():
+            if time.monotonic() > deadline:
+                limit_s = self._limit_s(tokens)
+                raise self._ended(Outcome.TIMEOUT, f"nothing came for {limit_s:g} s", killed=True)
+            if line is None:
+                yield None
+                continue
+            try:
+                event = events.EVENT.validate_json(line)
+            except ValidationError:
+                raise self._ended(Outcome.CRASHED, f"garbage on the pipe: {line[:80]!r}", killed=True) from None
+            if isinstance(event, events.Failed):
+                raise self._ended(event.outcome, event.cause.message)
+            if isinstance(event, events.Stage):
+                self._stage, tokens = event, 0
+            if not isinstance(event, events.Progress) or event.tokens > tokens:
+                tokens = event.tokens if isinstance(event, events.Progress) else 0
+                deadline = time.monotonic() + self._limit_s(tokens)
+            yield event
+            if isinstance(event, events.Closed):
+                return
+
+    def nonsense(self, event: object) -> WorkerEndedError:
+        """The error to raise for an event that can't be: its turn is over, or has not come."""
+        return self._ended(Outcome.CRASHED, f"out of turn on the pipe: {event!r:.80}", killed=True)
+
+    def end(self) -> None:
+        """End the whole process group and all that left it, in whatever state; safe to call twice."""
+        with suppress(ProcessLookupError):  # all of it may have ended already
+            os.killpg(self._process.pid, signal.SIGKILL)
+        leftovers.end(self._mark)
+        self._wait()
+        if self._process.stdin and not self._process.stdin.closed:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+
+    def _lines(self) -> Iterator[bytes | None]:
+        """Whole lines from the pipe; None each time that nothing came for a moment."""
+        buffer = b""
+        while True:
+            if select.select([self._pipe], [], [], _POLL_S)[0]:
+                chunk = os.read(self._pipe, 1 << 20)
+                if not chunk:
+                    raise self._died()
+                buffer += chunk
+                *lines, buffer = buffer.split(b"\n")
+                yield from lines
+                if len(buffer) > _LONGEST_LINE_BYTES:
+                    raise self._ended(Outcome.CRASHED, f"garbage on the pipe: {buffer[:80]!r}", killed=True)
+            elif self._process.poll() is not None and not select.select([self._pipe], [], [], 0)[0]:
+                raise self._died()
+            else:
+                yield None
+
+    def _limit_s(self, tokens: int) -> float:
+        match self._stage.name:
+            case "import" | "load":
+                return self._limits.load_limit_s
+            case "close":
+                return self._limits.close_limit_s
+            case _:
+                return self._limits.token_limit_s if tokens else self._limits.first_token_limit_s
+
+    def _died(self) -> WorkerEndedError:
+        """The worker closed its pipe without a last word: it has ended, or is no use any more."""
+        status = self._wait()
+        if status is None:
+            return self._ended(Outcome.CRASHED, "the worker closed its pipe and went on", killed=True)
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        return self._ended(Outcome.CRASHED, f"the worker {how}")
+
+    def _ended(self, outcome: Outcome, message: str, *, killed: bool = False) -> WorkerEndedError:
+        """What is to be said of the worker's end; `killed` where it does not end by itself."""
+        killed = killed or self._wait() is None
+        self.end()
+        status = self._process.returncode or 0
+        if outcome is Outcome.CRASHED and not killed and _out_of_memory_kills() > self._out_of_memory_kills:
+            outcome, message = Outcome.OOM, f"the machine has no memory left, and the kernel killed for it: {message}"
+        return WorkerEndedError(
+            outcome,
+            Cause(
+                message=message,
+                stage=self._stage.name,
+                exit_status=status if status >= 0 else None,
+                signal=signal.Signals(-status).name if status < 0 and not killed else None,
+                last_lines=self._last_lines(),
+            ),
+        )
+
+    def _wait(self) -> int | None:
+        """The exit status of a worker about to end; None where it does not: in a driver it can hang even killed."""
+        try:
+            return self._process.wait(timeout=_ENDING_S)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _last_lines(self) -> tuple[str, ...]:
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - (1 << 16)))
+        return tuple(self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
+
+
+def worker_environment(gpus: Sequence[int]) -> dict[str, str]:
+    """What a worker on `gpus` sees of the environment: a whitelist, so that no secret reaches a model's code."""
+    passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    return passed | {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
+        "HF_HUB_OFFLINE": "1",  # everything was fetched by the parent
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        # Without it CUPTI stays attached once a cell was profiled, and all later launches take a third longer.
+        "TEARDOWN_CUPTI": "1",
+    }
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes the kernel has killed for want of memory, in this control group or else on the machine."""
+    try:
+        group = Path("/proc/self/cgroup").read_text().partition("0::/")[2].partition("\n")[0]
+        for file in (Path("/sys/fs/cgroup") / group / "memory.events", Path("/proc/vmstat")):
+            if file.exists():
+                counts = dict(line.split() for line in file.read_text().splitlines())
+                return int(counts.get("oom_kill", 0))
+    except (OSError, ValueError):
+        pass  # a kernel that does not say
+    return 0

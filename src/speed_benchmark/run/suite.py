@@ -1,0 +1,215 @@
+"""Suites: many cells asked for at once, by a TOML file, by flags, or by both.
+
+Every value may be a list (`a,b`), a range (`1-8*2`, `1024-8192+1024`), or have braces (`Qwen2.5-{7B,14B}`); in TOML a
+list is one too. Each `[[grid]]` is the product of its axes and of the axes at the top; a flag replaces its key
+everywhere.
+"""
+
+import difflib
+import itertools
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import bracex
+
+from speed_benchmark.cell import EngineSettings, Model, Option, Protocol, Workload, options
+from speed_benchmark.errors import UserError
+from speed_benchmark.run.limits import Limits
+from speed_benchmark.run.policy import Policy
+
+MAX_CELLS = 100_000
+SETTINGS = (*options(Policy, Limits), "outputs_dir")
+ENGINE_OPTIONS: dict[str, Option] = {name: option for name, (_, option, _) in options(EngineSettings).items()}
+# The model changes slowest, the length fastest: what is listed together can share a load.
+AXES = ("model_id_or_path", *dict.fromkeys([*options(Model), *ENGINE_OPTIONS, "gpus", *options(Protocol, Workload)]))
+NUMBERS = ("context_length", "generate_length", "max_model_len", "repeats", "seed", "warmups")
+_RANGE = re.compile(r"(\d{1,12})-(\d{1,12})(?:([*+])(\d{1,12}))?")
+
+Point = dict[str, str]
+Axes = dict[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A sum of grids, less what is excluded, and the settings of the sweep.
+
+    `grids` map an axis to its values, `exclusions` an axis to the patterns of what is left out, `settings` are values
+    of Policy, Limits and outputs_dir.
+    """
+
+    name: str
+    grids: tuple[Axes, ...]
+    exclusions: tuple[Axes, ...]
+    settings: dict[str, Any]
+
+    @property
+    def outputs_dir(self) -> Path:
+        """Where its records go: the folder it names, one of its engine's name, or one of its own name."""
+        engines = {engine for grid in self.grids for engine in grid.get("engine", ())}
+        name = engines.pop() if len(engines) == 1 and not self.name else self.name or "sweep"
+        return Path(self.settings.get("outputs_dir") or Path("outputs") / name)
+
+    def points(self) -> Iterator[Point]:
+        """Every combination of values, by the names of their flags. Raises UserError for more than MAX_CELLS."""
+        products = [product for grid in self.grids for product in _by_engine(grid)]
+        count = sum(math.prod(map(len, product.values())) for product in products)
+        if count > MAX_CELLS:
+            raise UserError("suite", f"of {count:,} cells", f"the most is {MAX_CELLS:,}; shorten its lists")
+        for product in products:
+            for values in itertools.product(*product.values()):
+                yield dict(zip(product, values, strict=True))
+
+    def excludes(self, values: Mapping[str, object]) -> bool:
+        """Whether a cell with `values` (axis -> value) is left out."""
+        return any(
+            all(
+                any(fnmatchcase(_text(values.get(axis)), pattern) for pattern in patterns)
+                for axis, patterns in rule.items()
+            )
+            for rule in self.exclusions
+        )
+
+
+def combine(file: Path | None, flags: Mapping[str, Any]) -> Suite:
+    """The suite in `file` with the `flags` that are given (not None) in place of its keys.
+
+    Raises UserError for a file that can't be read or has unknown keys, and for axes that make no sense.
+    """
+    content = _read(file) if file else {}
+    given = {name: value for name, value in flags.items() if value is not None}
+    grids = [content | grid | given for grid in content.pop("grid", [{}])]
+    merged = content | given
+    return Suite(
+        name=file.stem if file else "",
+        grids=tuple({axis: _values(axis, grid[axis]) for axis in AXES if axis in grid} for grid in grids),
+        exclusions=tuple(_exclusion(rule) for rule in _listed(merged.get("exclude", []))),
+        settings={name: merged[name] for name in SETTINGS if name in merged},
+    )
+
+
+def find(name: str) -> Path:
+    """The file of the suite `name`: a path, or one of those that come with this package. Raises UserError."""
+    if Path(name).is_file():
+        return Path(name)
+    shipped = {file.stem: file for file in sorted(_shipped_folder().glob("*.toml"))}
+    found = shipped.get(Path(name).stem)
+    if found is None or Path(name).parent not in (Path(), Path("suites")):
+        raise UserError("suite", name, f"no such file; name one, or one of those that are here: {', '.join(shipped)}")
+    return found
+
+
+def _shipped_folder() -> Path:
+    """Inside the package where it was installed from a wheel, beside the sources in a checkout."""
+    inside = Path(__file__).parents[1] / "suites"
+    return inside if inside.is_dir() else Path(__file__).parents[3] / "suites"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError("suite", file, f"can't be read: {error}") from None
+    _check_keys(file, content, (*AXES, *SETTINGS, "exclude", "grid"))
+    grids = content.get("grid", [{}])
+    if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
+        raise UserError(f"grid in {file}", grids, "write each grid as a table: [[grid]]")
+    for grid in grids:
+        _check_keys(file, grid, AXES)
+    return content
+
+
+def _check_keys(where: object, content: Mapping[str, object], known: Sequence[str]) -> None:
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.5)
+            raise UserError(str(where), key, f"no such key; {f'did you mean {near[0]}?' if near else 'see --help'}")
+
+
+def _by_engine(grid: Axes) -> list[Axes]:
+    """The products that a grid stands for: one for each engine, with the settings that apply to it.
+
+    A setting that applies to none of the engines stays, to be refused with its reason.
+    """
+    engines = grid.get("engine", ())
+    if len(engines) < 2:
+        return [grid]
+    return [
+        {
+            axis: (engine,) if axis == "engine" else values
+            for axis, values in grid.items()
+            if _applies(axis, engine) or not any(_applies(axis, other) for other in engines)
+        }
+        for engine in engines
+    ]
+
+
+def _applies(axis: str, engine: str) -> bool:
+    option = ENGINE_OPTIONS.get(axis)
+    return option is None or option.engines is None or engine in option.engines
+
+
+def _exclusion(rule: object) -> Axes:
+    """`axis=patterns; axis=patterns`: what is left out matches all of them."""
+    parts = [part.partition("=") for part in str(rule).split(";") if part.strip()]
+    if not parts or any(not equals for _, equals, _ in parts):
+        raise UserError("--exclude", rule, "write it as key=values; key=values, where * stands for any text")
+    found = {axis.strip(): _values(axis.strip(), values.strip()) for axis, _, values in parts}
+    _check_keys("--exclude", found, AXES)
+    return found
+
+
+def _values(axis: str, given: object) -> Sequence[str]:
+    """The values of `axis`, each once, in order; `given` is text, a number, a truth value, or a list of these."""
+    expanded: dict[str, None] = {}
+    for item in _listed(given):
+        if not isinstance(item, str | int | float):
+            raise UserError(f"--{axis}", item, "takes text, a number, true, false, or a list of these")
+        for value in _expand(axis, _text(item)):
+            expanded[value] = None
+            if len(expanded) > MAX_CELLS:
+                raise UserError(f"--{axis}", given, f"stands for more than {MAX_CELLS:,} values")
+    return tuple(expanded)
+
+
+def _expand(axis: str, text: str) -> Iterator[str]:
+    if axis == "gpus" or (axis == "model_id_or_path" and Path(text).exists()):
+        yield text  # its commas name the GPUs of one cell; a folder may have any name
+        return
+    try:
+        parts = bracex.expand(f"{{{text},}}", limit=MAX_CELLS + 1) if text else [text]
+    except bracex.ExpansionLimitException:
+        raise UserError(f"--{axis}", text, f"stands for more than {MAX_CELLS:,} values") from None
+    for part in parts:
+        matched = _RANGE.fullmatch(part.strip())
+        if matched and axis in NUMBERS:
+            yield from map(str, _range(axis, *matched.groups()))
+        else:
+            yield part.strip()
+
+
+def _range(axis: str, first: str, last: str, sign: str | None, step: str | None) -> Iterator[int]:
+    """`first-last`, `first-last+step`, `first-last*factor`; both ends are in it where a step hits them."""
+    value, end, by = int(first), int(last), int(step or 1)
+    if value > end or by < 1 or (sign == "*" and (by < 2 or value < 1)):
+        shown = f"{first}-{last}{sign or ''}{step or ''}"
+        raise UserError(
+            f"--{axis}", shown, "a range rises from its first to its last value, like 1-8*2 or 1024-8192+1024"
+        )
+    while value <= end:
+        yield value
+        value = value * by if sign == "*" else value + by
+
+
+def _listed(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _text(value: object) -> str:
+    """A value as its flag would give it."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""The child process: load once, warm up, repeat, tell the parent."""

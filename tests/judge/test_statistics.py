@@ -1,0 +1,377 @@
+"""The figures of a record, to the exact number, and what they rest on."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
+from speed_benchmark.judge.statistics import (
+    SEQUENTIAL_CONFIDENCE,
+    decode_tokens_per_s,
+    dependence,
+    dependent,
+    generation_tokens_per_s,
+    half_width,
+    likeness_p,
+    peak_memory,
+    precise,
+    predict,
+    prefill_tokens_per_s,
+    split_share,
+    student_half_width,
+    summarize,
+    surprise_p,
+    total_tokens_per_s,
+    trend_p,
+    two_groups,
+    without_intervals,
+)
+from speed_benchmark.record.record import Interval, Memory, Quantity, Record, Sample
+
+Make = Callable[..., Record]
+STUDENT_5_975 = 2.570582  # quantiles of Student's t: degrees of freedom, probability
+STUDENT_2_975 = 4.302653
+STUDENT_5_9825 = 2.869869
+
+
+def sample(duration_s: float = 2.0, times_s: tuple[float, ...] = (0.5, 1.0, 2.0), process: int = 0) -> Sample:
+    return Sample(
+        started_at_unix_s=0.0,
+        duration_s=duration_s,
+        token_times_s=times_s,
+        prompt_tokens=7,
+        output_tokens=len(times_s),
+        output_digest="",
+        process=process,
+    )
+
+
+def cell(**protocol: object) -> Cell:
+    return Cell(
+        model=Model(model_id_or_path="m"),
+        workload=Workload(context_length=7, generate_length=3),
+        settings=EngineSettings(engine="fake"),
+        protocol=Protocol(**protocol),  # type: ignore[arg-type]
+    )
+
+
+def durations(*values: float) -> list[Sample]:
+    return [sample(value, (value / 4, value / 2, value)) for value in values]
+
+
+def speed_interval(samples: list[Sample], **protocol: object) -> Interval | None:
+    summary = summarize(samples, cell(**protocol))
+    assert summary is not None
+    return summary.generation_tokens_per_s.interval
+
+
+def test_speeds_of_one_request() -> None:
+    one = sample()
+    assert generation_tokens_per_s(one) == 3 / 2.0
+    assert total_tokens_per_s(one) == 10 / 2.0
+    assert decode_tokens_per_s(one) == 2 / 1.5
+    assert prefill_tokens_per_s(one) == 7 / 0.5
+
+
+def test_summary_of_two() -> None:
+    summary = summarize([sample(2.0), sample(4.0, (1.0, 2.0, 4.0))], cell())
+    assert summary is not None
+    speed = summary.generation_tokens_per_s
+    assert (speed.mean, speed.minimum, speed.maximum) == (1.125, 0.75, 1.5)
+    assert speed.stdev == pytest.approx(math.sqrt(2 * 0.375**2))
+    assert speed.interval is None
+    assert summary.total_tokens_per_s.mean == (5 + 2.5) / 2
+    assert summary.prefill_tokens_per_s.mean == (14 + 7) / 2
+    assert summary.time_to_first_token_s.mean == 0.75
+    assert summary.duration_s.mean == 3.0
+    assert summary.decode_tokens_per_s is not None
+    assert summary.decode_tokens_per_s.mean == pytest.approx((2 / 1.5 + 2 / 3) / 2)
+    # the gaps are 0.5, 1, 1 and 2
+    assert summary.inter_token_latency_p50_s == 1.0
+    assert summary.inter_token_latency_p90_s is None
+    assert summary.predicted is False
+
+
+def test_summary_of_one() -> None:
+    summary = summarize([sample()], cell())
+    assert summary is not None
+    assert summary.generation_tokens_per_s.stdev is None
+    assert summary.generation_tokens_per_s.mean == 1.5
+
+
+@pytest.mark.parametrize(
+    "bad", [sample(0.0), sample(times_s=()), sample(times_s=(0.0, 1.0)), sample(-1.0), sample(times_s=(-0.5, 1.0))]
+)
+def test_no_summary_without_times(bad: Sample) -> None:
+    assert summarize([], cell()) is None
+    assert summarize([sample(), bad], cell()) is None
+
+
+def test_no_decode_rate_without_a_second_token_or_a_time() -> None:
+    for times_s in ((0.5,), (0.5, 0.5)):
+        summary = summarize([sample(), sample(times_s=times_s)], cell())
+        assert summary is not None
+        assert summary.decode_tokens_per_s is None
+
+
+@pytest.mark.parametrize(
+    ("gaps", "p90", "p99"), [(63, False, False), (64, True, False), (661, True, False), (662, True, True)]
+)
+def test_percentiles_need_enough_gaps(gaps: int, p90: bool, p99: bool) -> None:
+    times_s = tuple(np.cumsum(np.arange(1, gaps + 2)).tolist())
+    summary = summarize([sample(times_s[-1], times_s)], cell())
+    assert summary is not None
+    # the gaps are 2, 3, …
+    assert summary.inter_token_latency_p50_s == pytest.approx(2 + (gaps - 1) * 0.50)
+    assert summary.inter_token_latency_p90_s == (pytest.approx(2 + (gaps - 1) * 0.90) if p90 else None)
+    assert summary.inter_token_latency_p99_s == (pytest.approx(2 + (gaps - 1) * 0.99) if p99 else None)
+
+
+def test_peak_memory() -> None:
+    readings = [
+        Memory(allocator_peak_allocated_bytes=3, host_peak_rss_bytes=9),
+        Memory(allocator_peak_allocated_bytes=5, host_peak_rss_bytes=2, device_used_bytes=1),
+    ]
+    assert peak_memory(readings) == Memory(allocator_peak_allocated_bytes=5, host_peak_rss_bytes=9, device_used_bytes=1)
+    assert peak_memory([]) == Memory()
+    summary = summarize([sample().model_copy(update={"memory": reading}) for reading in readings], cell())
+    assert summary is not None
+    assert summary.memory.allocator_peak_allocated_bytes == 5
+
+
+ALTERNATING = (2.0, 2.5, 2.0, 2.5, 2.0, 2.5)
+
+
+def test_interval_of_repeats() -> None:
+    interval = speed_interval(durations(*ALTERNATING))
+    # speeds 1.5 and 1.2: mean 1.35, stdev 0.15 × sqrt(6 / 5)
+    half = STUDENT_5_975 * 0.15 * math.sqrt(6 / 5) / math.sqrt(6)
+    assert interval is not None
+    assert [interval.low, interval.high] == pytest.approx([1.35 - half, 1.35 + half])
+    assert (interval.method, interval.over) == ("student_t", "repeats")
+
+
+def test_interval_when_stopping_early_is_wider() -> None:
+    interval = speed_interval(durations(*ALTERNATING), precision=0.5)
+    half = STUDENT_5_9825 * 0.15 * math.sqrt(6 / 5) / math.sqrt(6)
+    assert interval is not None
+    assert interval.high == pytest.approx(1.35 + half)
+    assert interval.method == "student_t_sequential"
+    assert SEQUENTIAL_CONFIDENCE == 0.965
+
+
+def test_interval_of_processes() -> None:
+    samples = [sample(value, (value / 4, value), process) for process, value in enumerate((1.0, 2.0, 4.0))]
+    samples += [sample(value, (value / 4, value), process) for process, value in enumerate((2.0, 2.0, 1.0))]
+    # means of the speeds 2 and 1, 1 and 1, 0.5 and 2
+    means = np.array([1.5, 1.0, 1.25])
+    summary = summarize(samples, cell(processes=3, precision=0.1))
+    assert summary is not None
+    speed = summary.generation_tokens_per_s
+    assert speed.mean == 1.25
+    assert speed.interval is not None
+    assert speed.interval.high == pytest.approx(1.25 + STUDENT_2_975 * means.std(ddof=1) / math.sqrt(3))
+    assert speed.interval.low == pytest.approx(1.25 - STUDENT_2_975 * means.std(ddof=1) / math.sqrt(3))
+    # stopping early in a process narrows nothing between them
+    assert (speed.interval.method, speed.interval.over) == ("student_t", "processes")
+    assert (speed.minimum, speed.maximum) == (0.5, 2.0)
+    assert speed.stdev == pytest.approx(np.std([2, 1, 1, 1, 0.5, 2], ddof=1))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_no_interval_of_few_repeats(count: int) -> None:
+    assert speed_interval(durations(*ALTERNATING[:count])) is None
+
+
+def test_no_interval_of_two_processes() -> None:
+    samples = [sample(2.0 + index % 3, process=index % 2) for index in range(12)]
+    assert speed_interval(samples, processes=2) is None
+
+
+def test_no_interval_of_what_depends() -> None:
+    assert speed_interval(durations(2.0, 2.1, 2.2, 2.3, 2.4, 2.5)) is None
+    trend = [sample(2.0 + index / 10, (0.5, 1.0), index) for index in range(6)]
+    assert speed_interval(trend, processes=6) is None
+    assert speed_interval(trend[:5], processes=5) is not None  # processes are independent unless six say otherwise
+
+
+def test_an_interval_of_equal_repeats_is_a_point() -> None:
+    interval = speed_interval(durations(*[2.0] * 6))
+    assert interval is not None
+    assert (interval.low, interval.high) == (1.5, 1.5)
+
+
+def test_the_simulated_code_is_the_code_of_a_record() -> None:
+    """What tests/judge/test_coverage.py simulates on arrays is what `summarize` does to samples."""
+    random = np.random.default_rng(1)
+    for _ in range(200):
+        speeds = random.normal(50, 1, int(random.integers(6, 31)))
+        interval = speed_interval(durations(*(3 / speeds)))
+        assert (interval is None) == bool(dependent(speeds))
+        if interval:
+            half = student_half_width(speeds, 0.95)
+            assert interval.low == pytest.approx(speeds.mean() - half)
+            assert interval.high == pytest.approx(speeds.mean() + half)
+
+
+def test_precise() -> None:
+    # ± 12.8 % with the wider quantile
+    width = STUDENT_5_9825 * 0.15 * math.sqrt(6 / 5) / math.sqrt(6) / 1.35
+    samples = durations(*ALTERNATING)
+    assert precise(samples, cell(precision=width * 1.001))
+    assert not precise(samples, cell(precision=width * 0.999))
+    assert not precise(samples[:5], cell(precision=0.9))
+    assert not precise(samples, cell())
+    assert not precise([], cell(precision=0.9))
+    summary = summarize(samples, cell(precision=0.5))
+    assert summary is not None
+    assert half_width(summary.generation_tokens_per_s) == pytest.approx(width)
+
+
+def test_exactly_as_precise_as_asked() -> None:
+    assert precise(durations(*[2.0] * 6), cell(precision=1e-12))
+
+
+def test_trend_p() -> None:
+    # slope 1, squared distances from the mean 12.8, of which the slope explains 10
+    values = [1.0, 1.0, 4.0, 3.0, 5.0]
+    slope, rest = 1.0, 12.8 - 10
+    score = slope / math.sqrt(rest / 3 / 10)
+    assert float(trend_p(values)) == pytest.approx(2 * (1 - student_cdf_3(score)))
+    assert float(trend_p(values[::-1])) == pytest.approx(float(trend_p(values)))
+
+
+def student_cdf_3(t: float) -> float:
+    """Student's t with 3 degrees of freedom, in closed form."""
+    x = t / math.sqrt(3)
+    return 0.5 + (x / (1 + x**2) + math.atan(x)) / math.pi
+
+
+def test_trend_p_of_extremes() -> None:
+    assert float(trend_p([1, 2, 3, 4, 5, 6])) == 0.0
+    assert float(trend_p([2, 2, 2, 2])) == 1.0
+    assert float(trend_p([1, 2, 2, 1])) == 1.0
+
+
+def test_likeness_p() -> None:
+    # 1 … 6: squared steps 5, squared distances from the mean 17.5; expected 2, variance 4 × 4 / 35
+    score = (2 - 5 / 17.5) / math.sqrt(16 / 35)
+    assert float(likeness_p(range(1, 7))) == pytest.approx(0.5 * math.erfc(score / math.sqrt(2)))
+    assert float(likeness_p([1, 2, 1, 2, 1, 2])) > 0.97
+    assert float(likeness_p([2, 2, 2, 2])) == 1.0
+
+
+def test_surprise_p() -> None:
+    # others 1 … 4: mean 2.5, stdev sqrt(5 / 3); a fifth of 5 is 2.5 / (stdev × sqrt(5 / 4)) away
+    score = 2.5 / math.sqrt(5 / 3) / math.sqrt(5 / 4)
+    assert float(surprise_p(5.0, [1, 2, 3, 4])) == pytest.approx(2 * (1 - student_cdf_3(score)))
+    assert float(surprise_p(0.0, [1, 2, 3, 4])) == pytest.approx(2 * (1 - student_cdf_3(score)))
+    assert float(surprise_p(2.5, [1, 2, 3, 4])) == 1.0
+    assert float(surprise_p(1.1, [1.0, 1.0])) == 0.0
+
+
+def test_dependence() -> None:
+    assert dependence([1, 2, 3, 4, 5, 6]) == "trend"
+    assert dependence([1, 2, 3, 3, 2, 1, 1, 2, 3, 3, 2, 1]) == "likeness"
+    assert dependence([1, 3, 2, 1, 3, 2]) is None
+    assert dependence([1.0] * 6) is None
+
+
+def test_rounding_is_no_dependence() -> None:
+    rising = np.arange(6)
+    assert not dependent(1 + 0.9e-6 / 5 * rising)
+    assert dependent(1 + 1.1e-6 / 5 * rising)
+    assert dependent(-1 - 1.1e-6 / 5 * rising)
+
+
+def test_dependent_works_along_the_last_axis() -> None:
+    rows = np.array([[1, 2, 3, 4, 5, 6], [1, 3, 2, 1, 3, 2.0]])
+    assert dependent(rows).tolist() == [True, False]
+    assert dependent(rows[None]).tolist() == [[True, False]]
+    for function in (trend_p, likeness_p, split_share):
+        assert function(rows).tolist() == pytest.approx([float(function(row)) for row in rows])
+
+
+def test_split_share() -> None:
+    # 1 1 5 5 5: between 4 × 4 × 6 / 5 of 19.2 in all; a lone value makes no group
+    assert float(split_share([5, 1, 5, 1, 5])) == pytest.approx(1.0)
+    assert float(split_share([1, 5, 5, 5, 5])) == pytest.approx(
+        (2 * (3 - 4.2) ** 2 + 3 * (5 - 4.2) ** 2) / (3.2**2 + 4 * 0.8**2)
+    )
+    assert float(split_share([2.0] * 5)) == 0.0
+    assert two_groups([5, 1, 6, 1, 5]) == ([1, 1], [5, 5, 6])
+    assert two_groups([1, 1, 1, 6, 5]) == ([1, 1, 1], [5, 6])
+    assert two_groups([5, 5, 5, 5, 1]) == ([1, 5], [5, 5, 5])
+
+
+@given(st.lists(st.integers(1, 1000), min_size=4, max_size=12).filter(lambda values: len(set(values)) > 1))
+def test_two_groups_explain_what_split_share_says(values: list[int]) -> None:
+    low, high = two_groups(list(map(float, values)))
+    mean = np.mean(values)
+    between = len(low) * (np.mean(low) - mean) ** 2 + len(high) * (np.mean(high) - mean) ** 2
+    assert float(split_share(values)) == pytest.approx(between / (np.var(values) * len(values)))
+
+
+def quick(start_gaps_s: list[float], end_gaps_s: list[float], generate: int) -> Sample:
+    """The prediction from windows whose first token comes after 1 s and which end 0.25 s after the last."""
+    asked = Cell(
+        model=Model(model_id_or_path="m"),
+        workload=Workload(context_length=7, generate_length=generate),
+        settings=EngineSettings(engine="fake"),
+        protocol=Protocol(quick=True),
+    )
+
+    def window(name: str, gaps_s: list[float]) -> Sample:
+        times_s = tuple(np.cumsum([1.0, *gaps_s]).tolist())
+        return sample(times_s[-1] + 0.25, times_s).model_copy(update={"window": name})
+
+    return predict(window("start", start_gaps_s), window("end", end_gaps_s), asked)
+
+
+def test_prediction_of_equal_gaps() -> None:
+    # 16 gaps settle, at the start as in the whole request, at the end in the window alone
+    whole = quick([5.0] * 16 + [2.0] * 3, [9.0] * 16 + [2.0] * 4, 40)
+    assert np.diff(whole.token_times_s).tolist() == pytest.approx([5.0] * 16 + [2.0] * 23)
+    assert whole.token_times_s[0] == 1.0
+    assert whole.duration_s == pytest.approx(1 + 16 * 5 + 23 * 2 + 0.25)
+    assert (whole.output_tokens, whole.prompt_tokens) == (40, 7)
+
+
+def test_prediction_along_a_line() -> None:
+    # gap i takes i seconds: 1 … 20 at the start, 56 … 59 at the end; those between are 21 … 59
+    whole = quick(list(range(1, 21)), [99.0] * 16 + [56.0, 57.0, 58.0, 59.0], 60)
+    assert np.diff(whole.token_times_s).tolist() == pytest.approx(range(1, 60))
+
+
+def test_quick_predicts_a_line_exactly(fake_record: Make) -> None:
+    script = {"prefill_s": 0.5, "token_s": 0.01, "token_growth_s": 0.001}
+    quick_one = fake_record(protocol={"repeats": 6, "quick": True}, **script).summary
+    full = fake_record(protocol={"repeats": 6}, **script).summary
+    assert quick_one is not None
+    assert full is not None
+    assert quick_one.predicted
+    assert quick_one.duration_s.mean == pytest.approx(full.duration_s.mean, rel=1e-9)
+    assert quick_one.generation_tokens_per_s.mean == pytest.approx(full.generation_tokens_per_s.mean, rel=1e-9)
+    assert quick_one.generation_tokens_per_s.interval is not None
+    assert quick_one.total_tokens_per_s.mean == pytest.approx(full.total_tokens_per_s.mean, rel=1e-9)
+
+
+def test_without_intervals(fake_record: Make) -> None:
+    known = fake_record([2.0, 2.1, 2.0, 2.1, 2.0, 2.1]).summary
+    assert known is not None
+    unknown = without_intervals(known)
+    for name, quantity in known:
+        if isinstance(quantity, Quantity):
+            assert quantity.interval is not None
+            assert getattr(unknown, name) == quantity.model_copy(update={"interval": None})
+        else:
+            assert getattr(unknown, name) == quantity
+
+
+def test_quick_without_a_pair_has_no_summary() -> None:
+    start = sample().model_copy(update={"window": "start"})
+    assert summarize([start], cell(quick=True)) is None

@@ -1,0 +1,97 @@
+"""Readings of GPUs that are not there, and the reasons not to start on them."""
+
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from speed_benchmark.machine import idle, nvml
+
+from .fake_pynvml import FakeNvml, NVMLError, memory, process
+
+Put = Callable[..., FakeNvml]
+IDLE = {"MemoryInfo": memory(2**20), "UtilizationRates": SimpleNamespace(gpu=0), "ComputeRunningProcesses": []}
+
+
+def test_a_driver_that_answers_nothing_gives_none(gpus: Put) -> None:
+    gpus()
+    assert nvml.read(0) == {
+        **dict.fromkeys(("sm_clock_mhz", "memory_clock_mhz", "temperature_c", "power_w", "utilization_percent")),
+        "memory_used_bytes": None,
+        "energy_j": None,
+        "throttle": 0,
+        "processes": (),
+    }
+    assert nvml.used_memory_bytes((0,)) is None
+    assert nvml.process_memory_bytes((0,), [1]) is None
+    assert idle.busy((0,)) == ()
+
+
+def test_units(gpus: Put) -> None:
+    gpus(
+        PowerUsage=350_500,
+        TotalEnergyConsumption=12_345,
+        ClockInfo=lambda _, kind: {1: 1980, 2: 2619}[kind],
+        CurrentClocksEventReasons=0x4,
+        ComputeRunningProcesses=[process(7), process(7), process(3)],
+    )
+    reading = nvml.read(0)
+    assert (reading["power_w"], reading["energy_j"]) == (350.5, 12.345)
+    assert (reading["sm_clock_mhz"], reading["memory_clock_mhz"]) == (1980, 2619)
+    assert reading["processes"] == (3, 7)
+    assert nvml.THROTTLE_REASONS[reading["throttle"]] == "software power cap"
+
+
+def test_an_older_driver_names_throttle_reasons_otherwise(gpus: Put) -> None:
+    gpus(CurrentClocksThrottleReasons=0x40)
+    assert nvml.read(0)["throttle"] == 0x40
+
+
+def test_memory_of_processes_is_summed_over_gpus(gpus: Put) -> None:
+    gpus(ComputeRunningProcesses=[process(1, 5), process(2, 7), process(3, 11)])
+    assert nvml.process_memory_bytes((0, 1), [1, 3]) == 2 * (5 + 11)
+    assert nvml.process_memory_bytes((0,), [4]) is None
+
+
+def test_what_the_driver_keeps_for_itself_makes_no_gpu_busy(gpus: Put) -> None:
+    reserved = 600 * 2**20
+    gpus(**IDLE | {"MemoryInfo": lambda _, version=None: memory(2**20 if version else reserved)})
+    assert idle.busy((0,)) == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"ComputeRunningProcesses": [process(os.getpid())]}, f"GPU 3 is used by process {os.getpid()} ("),
+        ({"ComputeRunningProcesses": [process(2**22 + 1)]}, f"GPU 3 is used by process {2**22 + 1}"),
+        ({"MemoryInfo": memory(4 * 2**30)}, "GPU 3 has 4.0 GiB taken"),
+        ({"UtilizationRates": SimpleNamespace(gpu=97)}, "GPU 3 is 97 % busy"),
+    ],
+)
+def test_a_busy_gpu_is_told(gpus: Put, changed: dict[str, object], text: str) -> None:
+    gpus(**IDLE | changed)
+    (reason,) = idle.busy((3,))
+    assert reason.startswith(text)
+
+
+def test_waits_until_others_have_ended(gpus: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "_POLL_S", 0.01)
+    monkeypatch.setattr(idle, "STILL_S", 0.05)
+    answers = iter([90] * 3)
+    gpus(**IDLE | {"UtilizationRates": lambda _: SimpleNamespace(gpu=next(answers, 0))})
+    assert idle.wait((0,), 0.0, lambda: False) == ()
+
+
+def test_a_pause_of_others_is_not_idleness(gpus: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "_POLL_S", 0.01)
+    monkeypatch.setattr(idle, "STILL_S", 0.2)
+    monkeypatch.setattr(idle, "SETTLE_S", 0.5)
+    busy_percent = iter([90, 0, 0] * 1000)
+    gpus(**IDLE | {"UtilizationRates": lambda _: SimpleNamespace(gpu=next(busy_percent))})
+    assert idle.wait((0,), 0.0, lambda: False) == ("GPU 0 is 90 % busy",)
+
+
+def test_a_lost_gpu_is_no_error(gpus: Put) -> None:
+    gpus(MemoryInfo=NVMLError, ComputeRunningProcesses=NVMLError)
+    assert nvml.state(0).memory_used_bytes is None

@@ -1,0 +1,216 @@
+"""The policy of a sweep, against real worker processes of the fake engine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speed_benchmark.record.record import Outcome, Record, Severity
+from speed_benchmark.run.sweep import cores_of
+from tests.faults.sweeps import Ran, arguments, make_model, processes_left, run, stored
+
+SHIM = Path(__file__).parents[1] / "faults" / "shim"
+
+
+def lengths(records: list[Record]) -> list[int]:
+    return sorted(record.cell.workload.context_length for record in records)
+
+
+def kinds(records: list[Record]) -> list[str | None]:
+    ordered = sorted(records, key=lambda record: record.cell.workload.context_length)
+    return [record.cause.kind if record.cause else None for record in ordered]
+
+
+def test_one_load_for_all_lengths(tmp_path: Path) -> None:
+    """The fake engine loads in 10 s of its own time; each record says when its load began."""
+    models = [make_model(tmp_path / name) for name in ("a", "b")]
+    ran = run(arguments(models, tmp_path / "out", lengths="5,6,7"), tmp_path / "out")
+    assert ran.status == 0
+    assert len({record.machine_before.unix_s for record in ran.records}) == 2
+    assert lengths(ran.records) == [5, 5, 6, 6, 7, 7]
+
+
+def test_resuming_does_what_is_missing(tmp_path: Path) -> None:
+    model, out = make_model(tmp_path / "m"), tmp_path / "out"
+    first = run(arguments([model], out, lengths="5,6"), out)
+    again = run(arguments([model], out, lengths="5,6"), out)
+    more = run(arguments([model], out, "--seed", "7,1024", lengths="5-7"), out)
+    ids = [{record.record_id for record in ran.records} for ran in (first, again, more)]
+    assert ids[0] == ids[1] < ids[2]
+    assert len(more.records) == 6
+    assert (first.status, again.status, more.status) == (0, 0, 0)
+
+
+def test_another_protocol_is_another_cell(tmp_path: Path) -> None:
+    model, out = make_model(tmp_path / "m"), tmp_path / "out"
+    run(arguments([model], out, lengths="5"), out)
+    ran = run([*arguments([model], out, lengths="5"), "--warmups", "2"], out)
+    assert len({record.cell_id for record in ran.records}) == len(ran.records) == 2
+
+
+def test_failed_cells_only_when_asked(tmp_path: Path) -> None:
+    model, out = make_model(tmp_path / "m", room_tokens=9), tmp_path / "out"
+    assert run(arguments([model], out), out).status == 1
+    assert len(run(arguments([model], out), out).records) == 2
+    (model / "fake.json").write_text("{}")
+    again = run(arguments([model], out, "--retry", "failed"), out)
+    assert again.status == 0
+    assert Counter(record.outcome for record in again.records) == {Outcome.OK: 2, Outcome.OOM: 1}
+    assert len(run(arguments([model], out, "--retry", "failed"), out).records) == 3
+
+
+def test_scripts_always_measure_anew(tmp_path: Path) -> None:
+    model, out = make_model(tmp_path / "m"), tmp_path / "out"
+    for _ in range(2):
+        ran = run(arguments([model], out, "--retry", "all", lengths="5"), out)
+    assert len(ran.records) == 2
+
+
+def test_folders_of_several_machines_merge_by_copying(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m")
+    run(arguments([model], tmp_path / "here", lengths="5"), tmp_path / "here")
+    run(arguments([model], tmp_path / "there", lengths="6"), tmp_path / "there")
+    (tmp_path / "there").rename(tmp_path / "here" / "there")
+    ran = run(arguments([model], tmp_path / "here", lengths="5,6"), tmp_path / "here")
+    assert (ran.status, lengths(ran.records)) == (0, [5, 6])
+
+
+def test_rounds_interleave(tmp_path: Path) -> None:
+    models, out = [make_model(tmp_path / name) for name in ("a", "b")], tmp_path / "out"
+    run(arguments(models, out, lengths="5"), out)
+    ran = run(arguments(models, out, "--rounds", "3", lengths="5"), out)
+    assert set(Counter(record.cell_id for record in ran.records).values()) == {3}
+    order = [
+        record.cell.model.model_id_or_path
+        for record in sorted(ran.records, key=lambda record: record.machine_before.unix_s)
+    ]
+    assert all(first != second for first, second in pairwise(order)), "a, b, a, b, a, b"
+
+
+def test_longer_ones_are_skipped_after_out_of_memory(tmp_path: Path) -> None:
+    model, out = make_model(tmp_path / "m", room_tokens=9), tmp_path / "out"
+    ran = run(arguments([model], out, lengths="5-8"), out)
+    assert ran.status == 1
+    assert kinds(ran.records) == [None, None, "after_shorter", "after_shorter"]
+    assert [record.outcome for record in ran.records].count(Outcome.OOM) == 3
+    all_run = run(arguments([model], out, "--no_skip", lengths="5-8"), out)
+    assert len(all_run.records) == 6, "those that were skipped are run all the same"
+    assert sum("room for 9" in record.cause.message for record in all_run.records if record.cause) == 3
+
+
+def test_what_cannot_fit_is_not_run(tmp_path: Path) -> None:
+    """72 billion parameters of 2 bytes are more than any machine that runs this test has."""
+    command = [
+        *("run", "--engine", "transformers", "--model_id_or_path", "Qwen/Qwen2.5-72B-Instruct", "--weights"),
+        *("synthetic", "--context_length", "1,6144", "--outputs_dir", str(tmp_path / "out")),
+    ]
+    pytest.importorskip("transformers")
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") > 140 * 2**30:
+        pytest.skip("this machine has the memory")
+    ran = run(command, tmp_path / "out")
+    assert ran.status == 1
+    assert [record.outcome for record in ran.records] == [Outcome.OOM] * 2
+    assert kinds(ran.records) == ["predicted"] * 2
+    assert ran.seconds < 20, "nothing is made, fetched or started"
+
+
+def start(model: Path, out: Path, *more: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "speed_benchmark", *arguments([model], out, *more, lengths="5,6")]
+    return subprocess.Popen(
+        command, cwd=out.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+
+
+def interrupt(process: subprocess.Popen[str], at: str, out: Path, *signals: signal.Signals) -> Ran:
+    """Send `signals` once the log says `at`, and wait for the end."""
+    assert process.stderr is not None
+    log = ""
+    for line in process.stderr:
+        log += line
+        if at in line:
+            break
+    started = time.monotonic()
+    for number in signals:
+        os.killpg(process.pid, number)  # as a terminal does, to all of the group
+        time.sleep(0.3)
+    log += process.stderr.read()
+    ran = stored(Ran(process.wait(30), log, time.monotonic() - started), out)
+    assert processes_left(out.parent) == []
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("at", "signals", "samples", "slow"),
+    [
+        ("repeat 1 of 2: input 5", [signal.SIGINT], [1], True),
+        ("repeat 2 of 2: input 5", [signal.SIGINT], [2], True),
+        ("repeat 2 of 2: input 5", [signal.SIGINT, signal.SIGINT], [1], False),
+        ("repeat 1 of 2: input 5", [signal.SIGINT, signal.SIGINT], [], False),
+        ("repeat 2 of 2: input 5", [signal.SIGTERM], [1], False),
+        ("repeat 2 of 2: input 5", [signal.SIGHUP], [1], False),
+        ("warmup 1 of 1: input 5", [signal.SIGINT], [], False),
+        ("loading the model", [signal.SIGINT], [], False),
+    ],
+    ids=["finishes_the_repeat", "finishes_the_cell", "twice", "twice_at_first", "term", "hup", "warmup", "load"],
+)
+def test_interrupt(tmp_path: Path, at: str, signals: list[signal.Signals], samples: list[int], *, slow: bool) -> None:
+    """Once: the running repeat ends and is stored. Twice: at once. What is stored of a part is no result."""
+    model, out = make_model(tmp_path / "m", real_token_s=0.6), tmp_path / "out"
+    ran = interrupt(start(model, out), at, out, *signals)
+    assert ran.status == 130
+    assert "interrupted" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert [len(record.samples) for record in ran.records] == samples
+    assert (ran.seconds > 1.5) is slow, "a request takes 2.4 s"
+    whole = [record for record in ran.records if len(record.samples) == 2]
+    assert all(record.outcome is Outcome.OK for record in whole)
+    (model / "fake.json").write_text("{}")
+    again = run(arguments([model], out, lengths="5,6"), out)
+    assert again.status == 0
+    assert sum(record.outcome is Outcome.OK for record in again.records) == 2
+    assert len(again.records) == 2 + len(samples) - len(whole)
+
+
+def shim(tmp_path: Path, gpus: int) -> dict[str, Any]:
+    return {
+        "PYTHONPATH": str(SHIM),
+        "NVIDIA_SHIM_GPUS": str(gpus),
+        "NVIDIA_SHIM_BREAK": str(tmp_path / "never"),
+    }
+
+
+def test_side_by_side(tmp_path: Path) -> None:
+    """Four loads on two GPUs: never two on the same one, each on cores of its own, and the records say so."""
+    models = [make_model(tmp_path / name, real_token_s=0.3) for name in "abcd"]
+    out = tmp_path / "out"
+    ran = run(arguments(models, out, "--parallel", "--gpus", "auto", lengths="5"), out, **shim(tmp_path, 2))
+    assert ran.status == 0
+    assert len(ran.records) == 4
+    assert {record.gpus for record in ran.records} == {(0,), (1,)}
+    for gpu in (0, 1):
+        turns = sorted(
+            (record.machine_before.unix_s, record.machine_after.unix_s)
+            for record in ran.records
+            if record.gpus == (gpu,)
+        )
+        assert all(end <= start for (_, end), (start, _) in pairwise(turns))
+    beside = [record for record in ran.records if record.share]
+    assert len(beside) >= 2
+    for record in beside:
+        (finding,) = (finding for finding in record.findings if finding.code == "shared_host")
+        assert finding.severity in (Severity.NOTE, Severity.DOUBTFUL)
+
+
+def test_cores_are_divided() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    shares = [cores_of((gpu,), (4, 5)) for gpu in (4, 5)]
+    assert not set(shares[0]) & set(shares[1])
+    assert len(shares[0]) == len(shares[1]) == len(cores) // 2
+    assert cores_of((4, 5), (4, 5)) == tuple(cores[: len(cores) // 2 * 2])
