@@ -16,15 +16,16 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, for_engine
-from speed_benchmark.record.store import Store
-from speed_benchmark.report.compare import Change, compare
+from speed_benchmark.cell import Cell, Model, Protocol, Workload
+from speed_benchmark.judge.judge import judged
+from speed_benchmark.record.store import Store, read
+from speed_benchmark.report.compare import Change, compare, measured
 from speed_benchmark.run.interrupt import Interrupt
 from speed_benchmark.run.limits import Limits
-from speed_benchmark.run.plan import Load, build
+from speed_benchmark.run.observer import NullObserver
+from speed_benchmark.run.plan import LoadGroup, for_engine
 from speed_benchmark.run.policy import Policy
-from speed_benchmark.run.progress import Silence
-from speed_benchmark.run.sweep import run
+from speed_benchmark.run.sweep import run_sweep
 
 
 def main() -> int:
@@ -43,19 +44,23 @@ def main() -> int:
     cell = Cell(
         model=Model(model_id_or_path=asked.model, weights="synthetic"),
         workload=Workload(context_length=asked.context, generate_length=asked.generate),
-        settings=build(EngineSettings, for_engine(asked.engine, given) | {"gpu_count": int(asked.gpu)}),
+        settings=for_engine(asked.engine, given, gpu_count=int(asked.gpu)),
         protocol=Protocol(repeats=asked.repeats, warmups=1),
     )
-    load = Load((cell,) * (2 * asked.pairs), (0,) if asked.gpu else ())
+    group = LoadGroup((cell,) * (2 * asked.pairs), (0,) if asked.gpu else ())
+    policy, limits = Policy(retry="all"), Limits(no_profile=True)
     with tempfile.TemporaryDirectory() as folder, Interrupt() as interrupt:
-        stored = run([load], Store(Path(folder)), Policy(retry="all"), Limits(no_profile=True), Silence(), interrupt)
-    records = sorted((record for record, _ in stored), key=lambda record: record.samples[0].started_at_unix_s)
+        store = Store(Path(folder))
+        store.open()
+        stored = run_sweep([group], store, policy, limits, NullObserver(), interrupt)
+        records = [read(one.path) for one in stored]
+    records.sort(key=lambda record: record.samples[0].started_at_unix_s)
     changes = []
     for before, after in zip(records[::2], records[1::2], strict=True):
-        (pair,) = compare([before], [after], "generation_tokens_per_s", across=frozenset()).cells
+        (pair,) = compare([measured(judged(before))], [measured(judged(after))]).cells
         changes.append(pair.change)
-        ratio = pair.ratio
-        interval = f"{ratio.low:.4f} to {ratio.high:.4f}" if ratio and ratio.low and ratio.high else pair.reason
+        ratio, reasons = pair.ratio, " ".join(reason.code for reason in pair.reasons)
+        interval = f"{ratio.low:.4f} to {ratio.high:.4f}" if ratio and ratio.low and ratio.high else reasons
         print(f"{ratio.value if ratio else float('nan'):.4f}  {interval}  {pair.change}", flush=True)
     decided = [change for change in changes if change in (Change.FASTER, Change.SLOWER, Change.SAME)]
     different = sum(change is not Change.SAME for change in decided)

@@ -28,16 +28,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, for_engine
-from speed_benchmark.judge.checks import judge
-from speed_benchmark.record.record import Outcome, Record, Sample, Verdict
+from speed_benchmark.cell import Cell, Model, Protocol, Workload
+from speed_benchmark.judge.judge import judged
+from speed_benchmark.judge.judgement import Judged, Severity, Verdict
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.record import Record
+from speed_benchmark.record.sample import Sample
 from speed_benchmark.record.store import Store
 from speed_benchmark.run.interrupt import Interrupt
 from speed_benchmark.run.limits import Limits
-from speed_benchmark.run.plan import Load, build
+from speed_benchmark.run.observer import NullObserver
+from speed_benchmark.run.plan import LoadGroup, for_engine
 from speed_benchmark.run.policy import Policy
-from speed_benchmark.run.progress import Silence
-from speed_benchmark.run.sweep import run
+from speed_benchmark.run.sweep import run_sweep
 from speed_benchmark.worker import events
 
 # Each imports what it needs, says who it is, waits for a line, says that it has begun, and goes on until it is killed.
@@ -84,7 +87,7 @@ class Disturber:
 
     def __init__(self, program: str) -> None:
         launcher = subprocess.Popen(
-            ["setsid", "--fork", sys.executable, "-c", program],  # noqa: S607
+            ["setsid", "--fork", sys.executable, "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -107,7 +110,7 @@ class Disturber:
         self._stdout.close()
 
 
-class Director(Silence):
+class Director(NullObserver):
     """Begins and ends the disturbance of each cell, as the sweep comes to it."""
 
     def __init__(self, kinds: dict[str, str]) -> None:
@@ -132,27 +135,30 @@ class Director(Silence):
         if isinstance(event, events.Stage) and event.name == "prepare" and cell.cell_id in self._disturbers:
             self._disturbers[cell.cell_id].begin()
 
-    def stored(self, record: Record, _path: Path) -> None:
+    def stored(self, judged: Judged, path: Path) -> None:
         """End once the cell is done, and say what came of it."""
-        disturber, kind = self._disturbers.pop(record.cell_id, None), self.kinds[record.cell_id]
+        del path
+        cell_id = judged.record.cell_id
+        disturber, kind = self._disturbers.pop(cell_id, None), self.kinds[cell_id]
         if disturber:
             disturber.end()
             time.sleep(SETTLE_S)
-        self.count(kind, record)
+        self.count(kind, judged)
 
-    def count(self, kind: str, record: Record) -> None:
+    def count(self, kind: str, judged: Judged) -> None:
         """Print what is said of a record, and remember it."""
-        flagged = record.outcome is not Outcome.OK or record.verdict is not Verdict.VALID
+        record, judgement = judged.record, judged.judgement
+        flagged = record.outcome is not Outcome.OK or judgement.verdict is not Verdict.VALID
         if kind == "quiet" and not flagged:
             self.undisturbed = record
-        codes = [finding.code for finding in record.findings if finding.severity != "note"]
+        codes = [finding.code for finding in judgement.findings if finding.severity is not Severity.NOTE]
         self.flagged.setdefault(kind, []).append(flagged)
         self.codes.setdefault(kind, Counter()).update(set(codes) or {"none"})
-        speed = record.summary.generation_tokens_per_s.mean if record.summary else 0.0
-        print(f"{kind:11} {speed:9.2f} tokens/s  {record.outcome} {record.verdict} {' '.join(codes)}", flush=True)
+        speed = judgement.summary.generation_tokens_per_s.mean if judgement.summary else 0.0
+        print(f"{kind:11} {speed:9.2f} tokens/s  {record.outcome} {judgement.verdict} {' '.join(codes)}", flush=True)
 
 
-def bare_loops(record: Record, runs: int) -> Iterator[Record]:
+def bare_loops(record: Record, runs: int) -> Iterator[Judged]:
     """`record` as it would be judged, `runs` times, had each of its repeats taken as long as a loop of additions.
 
     The loop needs no memory and no program of ours: what makes it slower at times is the machine.
@@ -161,7 +167,7 @@ def bare_loops(record: Record, runs: int) -> Iterator[Record]:
     additions = round(additions * wanted_s / min(_loop_s(additions) for _ in range(20)))
     for _ in range(runs):
         samples = tuple(_stretched(sample, additions) for sample in record.samples)
-        yield judge(record.model_copy(update={"samples": samples}))
+        yield judged(record.model_copy(update={"samples": samples}))
 
 
 def _loop_s(additions: int) -> float:
@@ -174,8 +180,13 @@ def _loop_s(additions: int) -> float:
 def _stretched(sample: Sample, additions: int) -> Sample:
     """`sample` as if it had taken as long as the loop; without the moment of its start, which was another one."""
     taken_s = _loop_s(additions)
-    times_s = tuple(time_s * taken_s / sample.duration_s for time_s in sample.token_times_s)
-    return sample.model_copy(update={"duration_s": taken_s, "token_times_s": times_s, "started_at_s": None})
+    sequences = tuple(
+        one.model_copy(
+            update={"token_times_s": tuple(time_s * taken_s / sample.duration_s for time_s in one.token_times_s)}
+        )
+        for one in sample.sequences
+    )
+    return sample.model_copy(update={"duration_s": taken_s, "sequences": sequences, "started_at_s": None})
 
 
 def small_model(folder: Path) -> str:
@@ -189,7 +200,7 @@ def measure(asked: argparse.Namespace, kinds: Sequence[str], programs: dict[str,
     """Measure one cell for each of `kinds`, all with one load, and keep their records in `folder`."""
     model = asked.model or ("Qwen/Qwen2.5-0.5B-Instruct" if asked.gpu else small_model(folder / "small"))
     given: dict[str, Any] = {"max_model_len": asked.context + asked.generate} if asked.engine == "vllm" else {}
-    settings = build(EngineSettings, for_engine(asked.engine, given) | {"gpu_count": int(asked.gpu)})
+    settings = for_engine(asked.engine, given, gpu_count=int(asked.gpu))
     cells = [
         Cell(
             model=Model(model_id_or_path=model, weights="synthetic"),
@@ -202,9 +213,9 @@ def measure(asked: argparse.Namespace, kinds: Sequence[str], programs: dict[str,
         for number in range(len(kinds))
     ]
     director = Director({cell.cell_id: kind for cell, kind in zip(cells, kinds, strict=True)})
-    load = Load(tuple(cells), (0,) if asked.gpu else ())
+    group = LoadGroup(tuple(cells), (0,) if asked.gpu else ())
     with director.ready(programs), Interrupt() as interrupt:
-        run([load], Store(folder), Policy(), Limits(no_profile=True), director, interrupt)
+        run_sweep([group], Store(folder), Policy(), Limits(no_profile=True), director, interrupt)
     return director
 
 
@@ -236,8 +247,8 @@ def main() -> int:
         director = measure(asked, kinds, programs, Path(folder))
     quiet = director.flagged.get("quiet", [])
     if share(quiet) > FLAGGED_QUIET and not asked.gpu and director.undisturbed:
-        for record in bare_loops(director.undisturbed, asked.runs):
-            director.count("bare loop", record)
+        for loop in bare_loops(director.undisturbed, asked.runs):
+            director.count("bare loop", loop)
     for kind, flagged in sorted(director.flagged.items()):
         codes = ", ".join(f"{code} {count}" for code, count in director.codes[kind].most_common())
         print(f"{kind:11} flagged {sum(flagged)} of {len(flagged)}: {codes}")

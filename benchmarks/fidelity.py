@@ -20,43 +20,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speed_benchmark.cell import EngineSettings, Model, for_engine
+from speed_benchmark.cell import EngineSettings, Model
 from speed_benchmark.engines import registry
-from speed_benchmark.engines.protocol import Load, Request, Sampling
+from speed_benchmark.engines.protocol import LoadRequest, Request, Sampling
 from speed_benchmark.machine.memory import MemoryReader
 from speed_benchmark.machine.readings import Sampler
-from speed_benchmark.models.source import fetch
-from speed_benchmark.run.plan import build
-from speed_benchmark.run.process import worker_environment
-from speed_benchmark.worker.prompts import make_prompt
-from speed_benchmark.worker.request import measure
-from speed_benchmark.worker.worker import Pipe, Pulse
+from speed_benchmark.models.source import Fetched, fetch
+from speed_benchmark.run.environment import worker_environment
+from speed_benchmark.worker.pipe import Pipe, Pulse
+from speed_benchmark.worker.prompts import make_prompts
+from speed_benchmark.worker.request import measure_request, no_times
 
 LEAST_RATIO = 0.99
 
 
-def bare_transformers(engine: Any, request: Request) -> float:
+def bare_transformers(running: Any, request: Request) -> float:
     """Seconds of a plain `generate()`."""
-    engine.prepare(request)
-    engine.clock.synchronize()
+    running.prepare(request)
+    running.clock.synchronize()
     start = time.perf_counter()
-    ids = engine._model.generate(**engine._arguments)
-    engine.clock.synchronize()
+    ids = running._model.generate(**running._arguments)
+    running.clock.synchronize()
     seconds = time.perf_counter() - start
-    assert ids.shape[1] == len(request.prompt_token_ids) + request.generate_length
+    assert ids.shape[1] == request.context_length + request.generate_length
     return seconds
 
 
-def bare_vllm(engine: Any, request: Request) -> float:
+def bare_vllm(running: Any, request: Request) -> float:
     """Seconds of a plain `LLM.generate`."""
     from vllm.sampling_params import RequestOutputKind
 
-    engine.prepare(request)
-    params = engine._params.clone()
+    running.prepare(request)
+    params = running._params.clone()
     params.output_kind = RequestOutputKind.FINAL_ONLY
-    prompt = {"prompt_token_ids": list(request.prompt_token_ids)}
+    prompts = [{"prompt_token_ids": list(ids)} for ids in request.prompts]
     start = time.perf_counter()
-    (output,) = engine._llm.generate([prompt], params, use_tqdm=False)
+    (output,) = running._llm.generate(prompts, params, use_tqdm=False)
     seconds = time.perf_counter() - start
     assert len(output.outputs[0].token_ids) == request.generate_length
     return seconds
@@ -83,33 +82,49 @@ def main() -> int:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--compile", action="store_true")
     asked = parser.parse_args()
+    fetched = fetch(Model(model_id_or_path=asked.model, weights="synthetic"), lambda *_: None)
+    with registry.find(asked.engine).engine().open(load_request(asked, fetched)) as running:
+        ratios = measure(asked, running, request(asked, fetched))
+        print(
+            f"{asked.engine} {asked.model} {running.loaded.execution} on {', '.join(running.loaded.devices)}: ", end=""
+        )
+    print(f"{asked.context} in, {asked.generate} out, {2 * asked.rounds} requests each")
+    return judge(np.array(ratios))
 
-    model = Model(model_id_or_path=asked.model, weights="synthetic")
-    fetched = fetch(model, lambda *_: None)
-    given: dict[str, Any] = (
-        {"max_model_len": max(1024, asked.context + asked.generate)} if asked.engine == "vllm" else {}
-    )
-    given |= {"compile": True} if asked.compile else {}
-    settings = build(EngineSettings, for_engine(asked.engine, given) | {"gpu_count": int(asked.gpu)})
-    engine = registry.find(asked.engine)()
+
+def load_request(asked: argparse.Namespace, fetched: Fetched) -> LoadRequest:
+    """What to load, with room for the request."""
     total = asked.context + asked.generate
-    loaded = engine.load(Load(checkpoint_dir=str(fetched.folder), settings=settings, max_total_tokens=total))
-    _, prompt = make_prompt(fetched.folder, asked.context, fetched.config["vocab_size"], seed=0)
+    given: dict[str, Any] = {"max_model_len": max(1024, total)} if asked.engine == "vllm" else {}
+    given |= {"compile": True} if asked.compile else {}
+    options = registry.find(asked.engine)(**given).stored()
+    settings = EngineSettings(engine=asked.engine, gpu_count=int(asked.gpu), options=options)
+    return LoadRequest(checkpoint_dir=str(fetched.folder), settings=settings, max_total_tokens=total)
+
+
+def request(asked: argparse.Namespace, fetched: Fetched) -> Request:
+    """The request of both."""
+    _, prompts = make_prompts(fetched.folder, asked.context, fetched.config["vocab_size"], seed=0, count=1)
     sampling = Sampling(temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.1)
-    request = Request(prompt_token_ids=prompt, generate_length=asked.generate, sampling=sampling, seed=0)
+    return Request(prompts=prompts, generate_length=asked.generate, sampling=sampling, seed=0)
+
+
+def measure(asked: argparse.Namespace, running: Any, request: Request) -> list[float]:
+    """The ratio of each round, printed as it comes."""
     gpus = (0,) if asked.gpu else ()
     memory, sampler = MemoryReader(gpus), Sampler(gpus, worker_environment(gpus))
-    pipe = Pipe(os.open(os.devnull, os.O_WRONLY))
+    nobody = os.open(os.devnull, os.O_RDWR)
+    pipe = Pipe(nobody, nobody)
 
     def project() -> float:
-        times: list[float] = []
+        times = no_times(request)
         with Pulse(pipe, times):
-            return measure(engine, request, memory, times).duration_s
+            return measure_request(running, request, memory, times).duration_s
 
     def bare() -> float:
         sampler._process.send_signal(signal.SIGSTOP)
         try:
-            return BARE[asked.engine](engine, request)
+            return BARE[asked.engine](running, request)
         finally:
             sampler._process.send_signal(signal.SIGCONT)
 
@@ -129,12 +144,14 @@ def main() -> int:
             flush=True,
         )
     sampler.end()
-    ratio, low, high = median_with_interval(np.array(ratios))
+    return ratios
+
+
+def judge(ratios: NDArray[np.float64]) -> int:
+    """Print what the rounds say together; the exit status."""
+    ratio, low, high = median_with_interval(ratios)
     quartiles = " to ".join(f"{value:.4f}" for value in np.percentile(ratios, [25, 75]))
-    ran = f"{asked.engine} {asked.model} {loaded.execution} on {', '.join(loaded.devices)}"
-    print(f"{ran}: {asked.context} in, {asked.generate} out, {2 * asked.rounds} requests each")
     print(f"tokens/s, project / bare: median {ratio:.4f}, 95 % between {low:.4f} and {high:.4f}; quartiles {quartiles}")
-    engine.close()
     if ratio >= LEAST_RATIO:
         print(f"ok: at least {LEAST_RATIO}")
         return 0

@@ -9,17 +9,20 @@ usage: memory_limit.py transformers|vllm [--model ID] [--context N] [--generate 
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
-from typing import Any
+
+from speed_benchmark.judge.judge import judge
+from speed_benchmark.record.format import parse
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.record import Record
 
 MORE, LESS = 1.05, 0.90
 
 
-def measure(asked: argparse.Namespace, *options: str, **environment: str) -> dict[str, Any]:
+def measure(asked: argparse.Namespace, *options: str, **environment: str) -> Record:
     """The record of one run of the cell."""
     total = asked.context + asked.generate
     with tempfile.TemporaryDirectory() as folder:
@@ -33,11 +36,19 @@ def measure(asked: argparse.Namespace, *options: str, **environment: str) -> dic
             ],
             env=os.environ | environment,
             stdout=subprocess.PIPE,
-            text=True,
             check=False,
         )
-    record: dict[str, Any] = json.loads(done.stdout)
-    return record
+    return parse(done.stdout)
+
+
+def beside_allocator(record: Record) -> int:
+    """What a run had on its GPU once the model was loaded, its allocator's memory and what was there before aside."""
+    memory, before = record.load_memory, record.machine_before.gpus[0].memory_used_bytes
+    assert memory is not None
+    assert memory.device_used_bytes is not None
+    assert memory.allocator_reserved_bytes is not None
+    assert before is not None
+    return memory.device_used_bytes - memory.allocator_reserved_bytes - before
 
 
 def main() -> int:
@@ -51,24 +62,23 @@ def main() -> int:
     asked = parser.parse_args()
 
     free = measure(asked)
-    if free["outcome"] != "ok":
-        print(f"unlimited: {free['outcome']}: {free.get('cause')}")
+    summary = judge(free).summary
+    if free.outcome is not Outcome.OK or summary is None or summary.need is None:
+        print(f"unlimited: {free.outcome}: {free.cause}")
         return 1
-    need = free["summary"]["need"]
-    minimum, device = need["minimum_to_run_bytes"], free["machine"]["gpus"][0]["memory_bytes"]
-    memory, before = free["load_memory"], free["machine_before"]["gpus"][0]["memory_used_bytes"]
-    beside = memory["device_used_bytes"] - memory["allocator_reserved_bytes"] - before
-    print(f"unlimited: ok; {', '.join(f'{name} {value / 2**30:.3f} GiB' for name, value in need.items())}")
+    parts = summary.need.model_dump(exclude_none=True)
+    print(f"unlimited: ok; {', '.join(f'{name} {value / 2**30:.3f} GiB' for name, value in parts.items())}")
+    minimum, device, beside = parts["minimum_to_run_bytes"], free.machine.gpus[0].memory_bytes, beside_allocator(free)
     right = True
-    for factor, wanted in ((MORE, "ok"), (LESS, "oom")):
+    for factor, wanted in ((MORE, Outcome.OK), (LESS, Outcome.OOM)):
         limit = int(factor * minimum)
         if asked.engine == "vllm":
             record = measure(asked, "--gpu_memory_utilization", f"{(limit + beside) / device:.5f}")
         else:
             record = measure(asked, PYTORCH_ALLOC_CONF=f"per_process_memory_fraction:{limit / device:.5f}")
-        cause = (record.get("cause") or {}).get("message", "")
-        print(f"limited to {limit / 2**30:.3f} GiB ({factor:.0%}): {record['outcome']} {cause[:200]}")
-        right = right and record["outcome"] == wanted
+        cause = record.cause.message if record.cause else ""
+        print(f"limited to {limit / 2**30:.3f} GiB ({factor:.0%}): {record.outcome} {cause[:200]}")
+        right = right and record.outcome is wanted
     return 0 if right else 1
 
 

@@ -14,11 +14,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from speed_benchmark.engines.clock import WallClock
-from speed_benchmark.engines.protocol import Engine, Request, Sampling
-from speed_benchmark.run.process import worker_environment
+from speed_benchmark.engines.protocol import Clock, Loaded, Request, Sampling
+from speed_benchmark.run.environment import worker_environment
 from speed_benchmark.worker.profile import device_busy
 
 PASSES, TIMES, LAUNCHES, GRAPH_KERNELS, REPLAYS = 3, 15, 5000, 400, 100
@@ -26,14 +25,20 @@ LARGEST_RATIO = 1.1
 
 
 class Launches:
-    """Launches kernels for each token, some by themselves and some in a graph: what `device_busy` asks of an engine."""
+    """Launches kernels for each token, some by themselves and some in a graph, in the place of a loaded model."""
 
     def __init__(self) -> None:
         import torch
 
         if not torch.cuda.is_available():
             sys.exit("profiler.py needs a GPU, and PyTorch finds none here")
-        self.clock = WallClock((0,))
+        self.clock: Clock = WallClock((0,))
+        self.cached_tokens: int | None = None
+        self.loaded = Loaded(
+            **dict.fromkeys(("attention_implementation", "quantization", "dtype", "execution", "rope"), ""),
+            weight_bytes=0,
+            devices=(),
+        )
         self.tokens = 0
         self.numbers = torch.ones(1024, device="cuda")
         self.graph = torch.cuda.CUDAGraph()
@@ -47,13 +52,14 @@ class Launches:
         """Keep how many tokens are asked for."""
         self.tokens = request.generate_length
 
-    def generate(self, on_token: Callable[[], None]) -> None:
+    def generate(self, on_token: Callable[[int], None]) -> Sequence[Sequence[int]]:
         """Work a little for each token."""
         for _ in range(self.tokens):
             self.numbers.add_(1)
             self.graph.replay()
             self.clock.synchronize()
-            on_token()
+            on_token(0)
+        return [range(self.tokens)]
 
     def times_us(self) -> dict[str, float]:
         """The shortest time of a launch and of a replay: all else on the machine only makes them longer."""
@@ -74,11 +80,11 @@ class Launches:
 def child() -> None:
     """Print the times before and after each pass, as JSON."""
     launches = Launches()
-    request = Request(prompt_token_ids=(1,), generate_length=64, sampling=Sampling(), seed=0)
+    request = Request(prompts=((1,),), generate_length=64, sampling=Sampling(), seed=0)
     launches.times_us()  # the clocks rise
     times = [launches.times_us()]
     for _ in range(PASSES):
-        profile = device_busy(cast("Engine", launches), request)
+        profile = device_busy(launches, request)
         assert profile is not None
         assert profile.error is None, profile.error
         times.append(launches.times_us())

@@ -19,7 +19,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from speed_benchmark.record.record import Quantity, Record
+from speed_benchmark.judge.judge import judge as judge_record
+from speed_benchmark.judge.judgement import Judgement, Quantity
+from speed_benchmark.record.record import Record
 from speed_benchmark.record.store import Store
 
 LARGEST_ERROR, LARGEST_SHARE = 0.02, 0.2
@@ -28,6 +30,12 @@ LARGEST_ERROR, LARGEST_SHARE = 0.02, 0.2
 def device_s(record: Record) -> float:
     """Seconds of all requests of a record but the first one."""
     return sum(sample.duration_s for sample in (*record.warmups[1:], *record.samples))
+
+
+def speed(judgement: Judgement) -> Quantity:
+    """The speed that was measured or predicted."""
+    assert judgement.summary is not None
+    return judgement.summary.generation_tokens_per_s
 
 
 def shown(speed: Quantity) -> str:
@@ -58,7 +66,7 @@ def measure(asked: argparse.Namespace, more: list[str], out: Path) -> None:
 
 def pairs(out: Path) -> Iterator[tuple[Record, Record]]:
     """Each prediction in `out` with the full record of the same settings that was made nearest to it."""
-    found = [record for _, record in Store(out).records() if isinstance(record, Record) and record.summary]
+    found = [record for _, record in Store(out).records() if isinstance(record, Record) and record.samples]
     for predicted in sorted(found, key=lambda record: record.created_at):
         if not predicted.cell.protocol.quick:
             continue
@@ -77,19 +85,18 @@ def judge(out: Path) -> bool:
     """Print each pair and, for each engine and length, whether the predictions are good."""
     rounds: dict[str, list[tuple[float, float, float]]] = {}
     for predicted, measured in pairs(out):
-        assert predicted.summary is not None
-        assert measured.summary is not None
-        one, other = predicted.summary.generation_tokens_per_s, measured.summary.generation_tokens_per_s
+        judgement = judge_record(predicted)
+        one, other = speed(judgement), speed(judge_record(measured))
         share = device_s(predicted) / device_s(measured)
         cell = predicted.cell
-        compiled = ", compiled" if cell.settings.compile else ""
+        compiled = ", compiled" if cell.settings.options.get("compile") else ""
         model = cell.model.model_id_or_path
         name = f"{cell.settings.engine}{compiled}, {model}, input {cell.workload.context_length}"
         rounds.setdefault(name, []).append((one.mean, other.mean, share))
         print(
             f"{name}, round {len(rounds[name])}: predicted {shown(one)}, measured {shown(other)} tokens/s, "
             f"error {one.mean / other.mean - 1:+.2%}, share of the device time {share:.1%}; "
-            f"the prediction is {predicted.verdict}"
+            f"the prediction is {judgement.verdict}"
         )
     all_good = bool(rounds)
     for name, values in rounds.items():

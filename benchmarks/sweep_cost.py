@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from speed_benchmark.record.record import Outcome, Record
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.record import Record
 from speed_benchmark.record.store import Store
 
 LEAST_GAIN = 5.0

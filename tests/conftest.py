@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,18 @@ from tests.shapes import GENERATION, TINY
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small model, for tests that leave it as it is."""
+    return synthesize(TINY, GENERATION, tmp_path_factory.mktemp("tiny") / "tiny")
+
+
 @pytest.fixture
-def fake_model(tmp_path: Path) -> Callable[..., Path]:
+def fake_model(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
     """Makes a model folder whose fake.json is the given script of the fake engine."""
 
     def make(name: str = "tiny", **script: Any) -> Path:
-        folder = synthesize(TINY, GENERATION, tmp_path / name)
+        folder: Path = shutil.copytree(tiny_model, tmp_path / name)
         (folder / "fake.json").write_text(json.dumps(script))
         return folder
 

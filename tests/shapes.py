@@ -1,6 +1,10 @@
 """The shape of the small model that tests make, and how it samples."""
 
-TINY = {
+from typing import Any
+
+from speed_benchmark.models import catalogue
+
+TINY: dict[str, Any] = {
     "architectures": ["Qwen2ForCausalLM"],
     "model_type": "qwen2",
     "hidden_act": "silu",
@@ -18,4 +22,18 @@ TINY = {
     "use_sliding_window": False,
     "vocab_size": 2048,
 }
-GENERATION = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.1}
+GENERATION: dict[str, Any] = {
+    "do_sample": True,
+    "temperature": 0.7,
+    "top_p": 0.8,
+    "top_k": 20,
+    "repetition_penalty": 1.1,
+}
+
+
+def tiny(suffix: str = "", **changes: object) -> dict[str, Any]:
+    """The config of the small model in a format of the catalogue, named as there ("-AWQ"), with `changes`."""
+    entry = catalogue.lookup(f"Qwen2.5-0.5B-Instruct{suffix}")
+    assert entry is not None
+    kept = ("torch_dtype", "quantization_config")
+    return TINY | {key: entry.config[key] for key in kept if key in entry.config} | changes

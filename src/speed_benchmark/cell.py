@@ -8,14 +8,14 @@ flag, its name is the flag, the key in the record and the column in a table. Pla
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Interval, MaxLen, MinLen
 
-from speed_benchmark.errors import UserError
-
 MAX_TOKENS = 10_000_000
+MAX_BATCH_SIZE = 4096
 # How many tokens of the start and of the end of the output a quick measurement takes, and how many of these pass
 # until decoding runs evenly after a prefill (seen with transformers: caches are warm after about ten).
 QUICK_WINDOW_TOKENS, QUICK_SETTLING_TOKENS = 48, 16
@@ -24,17 +24,29 @@ INTERVAL_REPEATS = 6
 # What --precision may spend where nothing else is said.
 MAX_REPEATS, MAX_SECONDS = 30, 600.0
 
+OptionValue = bool | int | float | str
+
 
 @dataclass(frozen=True)
-class Option:
-    """How a field is offered on the command line.
-
-    `engines` names the engines it applies to (None: all); for those `default` fills a value not given.
-    """
+class Described:
+    """What a field holds: its description in the JSON Schema of a record."""
 
     help: str
-    engines: tuple[str, ...] | None = None
-    default: object = None
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:  # noqa: ANN401 - pydantic's
+        """The schema that pydantic makes, with the description."""
+        return {**handler(core_schema), "description": self.help}
+
+
+@dataclass(frozen=True)
+class Option(Described):
+    """How a field is offered on the command line, and how it counts in the identity of a cell.
+
+    A field at its `implied` value is no part of the identity. Whoever adds a field gives it what measurements made
+    before it meant by its absence: their cells then keep their ids, and reading them fills it in.
+    """
+
+    implied: OptionValue | None = None
 
 
 Tokens = Annotated[int, Interval(ge=1, le=MAX_TOKENS)]
@@ -58,56 +70,51 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What one request asks for; the batch size is 1."""
+    """What one request asks for: `batch_size` sequences at once, each of so many tokens in and out."""
 
-    context_length: Annotated[Tokens, Option("input tokens")]
-    generate_length: Annotated[Tokens, Option("tokens to generate")] = 2048
+    context_length: Annotated[Tokens, Option("input tokens of each sequence")]
+    generate_length: Annotated[Tokens, Option("tokens to generate in each sequence")] = 2048
+    batch_size: Annotated[
+        Annotated[int, Interval(ge=1, le=MAX_BATCH_SIZE)], Option("sequences generated at once", implied=1)
+    ] = 1
     sampling: Annotated[
         Literal["model", "greedy"],
         Option("the model's own generation config, or greedy"),
     ] = "model"
-    seed: Annotated[int, Ge(0), Option("seed of the sampling and of random prompts")] = 1024
+    seed: Annotated[Annotated[int, Ge(0)], Option("seed of the sampling and of random prompts")] = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """How the engine is set up. A field that does not apply to the engine is None and not part of the cell."""
+    """How the engine is set up: what every engine has, and in `options` what this one has beside it.
 
-    engine: Annotated[Text, Option("transformers, vllm, or an installed plugin")]
-    gpu_count: Annotated[int, Ge(0)] = 0
+    The options are the fields of the engine's own settings class, less those at their implied value.
+    """
+
+    engine: Annotated[Text, Option("what generates the tokens")]
+    gpu_count: Annotated[Annotated[int, Ge(0)], Described("GPUs that the model is on; 0: the CPU")] = 0
     dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],
         Option("type of the activations and of unquantised weights; auto: as the checkpoint says"),
     ] = "auto"
-    attn_implementation: Annotated[
-        Literal["sdpa", "flash_attention_2", "eager"] | None,
-        Option("attention of transformers", ("transformers",), "sdpa"),
-    ] = None
-    compile: Annotated[
-        bool | None,
-        Option("static cache and compiled decoding", ("transformers",), False),
-    ] = None
-    max_model_len: Annotated[
-        Tokens | None,
-        Option("longest prompt plus output", ("vllm",), 32768),
-    ] = None
-    gpu_memory_utilization: Annotated[
-        Annotated[float, Interval(gt=0, le=1)] | None,
-        Option("share of the GPU's memory that vLLM takes", ("vllm",), 0.9),
-    ] = None
-    enforce_eager: Annotated[
-        bool | None,
-        Option("no CUDA graphs, no compilation", ("vllm",), False),
-    ] = None
+    options: Annotated[Mapping[str, OptionValue], Described("options of this engine that are not as implied")] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """How the measurement is repeated."""
 
-    repeats: Annotated[int, Interval(ge=1, le=10_000), Option("measured requests; with --precision the fewest")] = 3
-    warmups: Annotated[int, Interval(ge=0, le=10_000), Option("unmeasured requests of the same shape before them")] = 1
-    processes: Annotated[int, Interval(ge=1, le=1000), Option("worker processes, each with all the repeats")] = 1
+    repeats: Annotated[
+        Annotated[int, Interval(ge=1, le=10_000)], Option("measured requests; with --precision the fewest")
+    ] = 3
+    warmups: Annotated[
+        Annotated[int, Interval(ge=0, le=10_000)], Option("unmeasured requests of the same shape before them")
+    ] = 1
+    processes: Annotated[
+        Annotated[int, Interval(ge=1, le=1000)], Option("worker processes, each with all the repeats")
+    ] = 1
     precision: Annotated[
         Annotated[float, Interval(gt=0, lt=1)] | None,
         Option("repeat until the speed is known to so much on either side, like 1%"),
@@ -128,49 +135,51 @@ class Protocol:
 class Cell:
     """One thing to measure."""
 
-    model: Model
-    workload: Workload
-    settings: EngineSettings
-    protocol: Protocol
+    model: Annotated[Model, Described("the weights")]
+    workload: Annotated[Workload, Described("what one request asks for")]
+    settings: Annotated[EngineSettings, Described("how the engine is set up")]
+    protocol: Annotated[Protocol, Described("how the measurement is repeated")]
 
     @property
     def total_tokens(self) -> int:
-        """Prompt and output tokens together."""
+        """Prompt and output tokens of one sequence together."""
         return self.workload.context_length + self.workload.generate_length
 
     @property
     def cell_id(self) -> str:
-        """Identity of what is measured: `sha256:` and the hash of the cell's canonical JSON."""
-        return digest(asdict(self))
+        """Identity of what is measured: `sha256:` and the hash of the canonical JSON of what counts in it."""
+        settings = _counting(self.settings)
+        return digest(
+            {
+                "model": _counting(self.model),
+                "workload": _counting(self.workload),
+                "settings": {**settings.pop("options"), **settings},
+                "protocol": _counting(self.protocol),
+            }
+        )
 
 
 def options(*groups: type) -> dict[str, tuple[Any, Option, Any]]:
     """Field name -> (type, option, default) of all fields of `groups` that are command-line flags."""
-    found: dict[str, tuple[Any, Option, Any]] = {}
-    for group in groups:
-        hints = get_type_hints(group, include_extras=True)
-        for field in fields(group):
-            annotation = hints[field.name]
-            for note in getattr(annotation, "__metadata__", ()):
-                if isinstance(note, Option):
-                    found[field.name] = (annotation, note, field.default)
-    return found
+    return {name: found for group in groups for name, found in _options(group).items()}
 
 
-def for_engine(engine: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings for `engine`: `given` values, defaults where none is given.
+@cache
+def _options(group: type) -> dict[str, tuple[Any, Option, Any]]:
+    hints = get_type_hints(group, include_extras=True)
+    return {
+        one.name: (hints[one.name], note, one.default)
+        for one in fields(group)
+        for note in getattr(hints[one.name], "__metadata__", ())
+        if isinstance(note, Option)
+    }
 
-    Raises UserError for a value given to an engine that it does not apply to.
-    """
-    settings: dict[str, Any] = {"engine": engine}
-    for name, (_, option, default) in options(EngineSettings).items():
-        value = given.get(name)
-        applies = option.engines is None or engine in option.engines
-        if value is not None and not applies:
-            raise UserError(f"--{name}", value, f"applies to {', '.join(option.engines or ())} only; leave it out")
-        if name != "engine" and applies:
-            settings[name] = value if value is not None else option.default if option.engines else default
-    return settings
+
+def _counting(group: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses
+    """The fields of `group` that are not at their implied value."""
+    implied = {name: option.implied for name, (_, option, _) in _options(group.__class__).items()}
+    values = {one.name: getattr(group, one.name) for one in fields(group)}
+    return {name: value for name, value in values.items() if value is None or value != implied.get(name)}
 
 
 def canonical_json(value: object) -> str:

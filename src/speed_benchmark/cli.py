@@ -1,79 +1,73 @@
-"""The command line: parse, plan, run, report."""
+"""The command line: what to measure, measure it, report it."""
 
-import inspect
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import MISSING
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speed_benchmark.cell import EngineSettings, Model, Protocol, Workload, options
 from speed_benchmark.errors import UserError
 from speed_benchmark.report.words import AnyFormat, Format, Language, SpeedDefinition, TextFormat
-from speed_benchmark.run.limits import Limits
-from speed_benchmark.run.policy import Policy
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="How fast, and in how much memory, a language model runs on this machine.",
-)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from speed_benchmark.run.policy import Policy
+    from speed_benchmark.run.stored import Stored
+    from speed_benchmark.run.suite import Suite
 
 
-def measure(engine: str | None, suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
+def run_cells(suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
     """Measure what is missing of the cells asked for, and print their table; returns the exit status."""
-    from speed_benchmark.record.store import Store
+    from speed_benchmark.run.limits import Limits
     from speed_benchmark.run.plan import build, plan
-    from speed_benchmark.run.suite import combine, find
+    from speed_benchmark.run.policy import Policy
 
-    asked = combine(find(suite) if suite else None, given | {"engine": engine})
-    policy, limits = build(Policy, asked.settings), build(Limits, asked.settings)
-    loads = plan(asked)
-    store = Store(asked.outputs_dir)
-    store.open()
+    asked = _asked(suite, given)
+    policy, limits, groups = build(Policy, asked.settings), build(Limits, asked.settings), plan(asked)
 
-    # What only a run needs comes after all that can be refused, so that a refusal is quick.
+    # What only a run needs comes after what can be refused, so that a refusal is quick.
     from contextlib import nullcontext
 
-    from speed_benchmark.record.record import Outcome, Verdict
-    from speed_benchmark.record.store import StoreError, serialize
-    from speed_benchmark.report.tables import print_table
+    from speed_benchmark.record.store import Store, StoreError
     from speed_benchmark.run.interrupt import Interrupt
-    from speed_benchmark.run.progress import Display, Silence
-    from speed_benchmark.run.sweep import run
+    from speed_benchmark.run.observer import NullObserver
+    from speed_benchmark.run.original import row
+    from speed_benchmark.run.progress import Display
+    from speed_benchmark.run.sweep import run_sweep
 
-    only = nullcontext() if policy.retry == "all" else store.locked()
-    with only, Interrupt() as interrupt, Silence() if given.get("quiet") else Display() as display:
+    store = Store(asked.outputs_dir, row=row)
+    store.open()
+    alone = nullcontext() if policy.retry == "all" else store.locked()
+    with alone, Interrupt() as interrupt, NullObserver() if given.get("quiet") else Display() as observer:
         try:
-            stored = run(loads, store, policy, limits, display, interrupt)
+            stored = run_sweep(groups, store, policy, limits, observer, interrupt)
         except StoreError as error:
-            typer.echo(f"error: {error}", err=True)
-            return 1
-    if given.get("json"):
-        sys.stdout.buffer.write(b"".join(serialize(record) for record, _ in stored))
-    elif stored:
-        print_table([record for record, _ in stored], [path for _, path in stored])
+            return _complain(str(error), status=1)
+    _print_stored(stored, as_json=bool(given.get("json")))
     if interrupt.soon:
-        typer.echo("interrupted; the same command goes on with what is missing", err=True)
-        return 130
-    refused = (Verdict.INVALID, Verdict.DOUBTFUL) if policy.fail_on == "doubtful" else (Verdict.INVALID,)
-    return 0 if all(record.outcome is Outcome.OK and record.verdict not in refused for record, _ in stored) else 1
+        return _complain("interrupted; the same command goes on with what is missing", status=130)
+    return _status(stored, policy)
 
 
-def foresee(engine: str | None, suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
+def plan_cells(suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - all flags
     """Print what `run` would do with the same arguments; nothing is started."""
-    from speed_benchmark.record.store import Store
-    from speed_benchmark.report.forecast import print_forecast
     from speed_benchmark.run.plan import build, plan
-    from speed_benchmark.run.suite import combine, find
+    from speed_benchmark.run.policy import Policy
 
-    asked = combine(find(suite) if suite else None, given | {"engine": engine})
-    print_forecast(plan(asked), Store(asked.outputs_dir), build(Policy, asked.settings))
+    asked = _asked(suite, given)
+    groups, policy = plan(asked), build(Policy, asked.settings)
+
+    from speed_benchmark.record.store import Store
+    from speed_benchmark.report.plan_table import print_plan
+    from speed_benchmark.run.progress import Display
+    from speed_benchmark.run.resume import survey
+
+    store = Store(asked.outputs_dir)
+    with Display() as display:  # weights may have to be hashed
+        found = survey(groups, store, policy, display.fetching)
+    print_plan(groups, found, policy.rounds)
     return 0
 
 
@@ -82,6 +76,8 @@ def synthesize(
     out: Annotated[Path | None, typer.Option("--out", help="folder to write to; the user's cache without it")] = None,
 ) -> int:
     """Make a checkpoint of a model's true shape with made-up weights, and print its folder."""
+    from functools import partial
+
     from speed_benchmark.models import source, synthetic
     from speed_benchmark.run.progress import Display
 
@@ -96,21 +92,24 @@ def synthesize(
     return 0
 
 
-def verify(
-    paths: Annotated[list[Path], typer.Argument(help="records, or folders of them")],
-    rewrite: Annotated[bool, typer.Option("--rewrite", help="store again what this version judges otherwise")] = False,
+def machine(
+    gpus: Annotated[str | None, typer.Option("--gpus", help="GPUs to look at; all visible, else the CPU")] = None,
+    again: Annotated[bool, typer.Option("--again", help="measure the peaks again")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
 ) -> int:
-    """Recompute statistics, findings and hashes of stored records; name those that differ, and end in 1 then."""
-    from speed_benchmark.judge import verify
+    """Show this machine, and the peak memory bandwidth and FLOP/s that it was measured to reach."""
+    from speed_benchmark.report.inventory import print_inventory, take
+    from speed_benchmark.run.plan import parse_gpus
 
-    bad, found = 0, list(verify.verify(paths))
-    for path, wrong in found:
-        if wrong:
-            rewritten = rewrite and verify.rewrite(path)
-            bad += not rewritten
-            typer.echo(f"{path}: {wrong}" + ("; rewritten" if rewritten else ""))
-    typer.echo(f"{len(found)} records, {bad} of them damaged or different")
-    return 1 if bad else 0
+    print_inventory(take(parse_gpus(gpus), again=again), as_json=json)
+    return 0
+
+
+def verify(paths: Annotated[list[Path], typer.Argument(help="records, or folders of them")]) -> int:
+    """Recompute hashes and judgements of stored records; ends in 1 where a file was changed."""
+    from speed_benchmark.report.soundness import print_verified
+
+    return print_verified(paths)
 
 
 Folders = Annotated[list[Path], typer.Argument(help="folders of records")]
@@ -187,29 +186,64 @@ def reference(
     return verbs.reference(paths, form, lang, out, plots)
 
 
-def machine(
-    gpus: Annotated[str | None, typer.Option("--gpus", help="GPUs to look at; all visible, else the CPU")] = None,
-    again: Annotated[bool, typer.Option("--again", help="measure the rates again")] = False,
-    json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
-) -> int:
-    """Show this machine, and the memory bandwidth and matrix rate that it was measured to reach."""
-    from speed_benchmark.report.inventory import print_inventory, take
-    from speed_benchmark.run.plan import parse_gpus
-
-    print_inventory(take(parse_gpus(gpus), again=again), as_json=json)
-    return 0
-
-
 def script(engine: str) -> None:
     """The command line of one of the report's scripts: `speed-benchmark run` for one engine."""
+    from speed_benchmark import flags
+
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    single.command(help=f"Measure how fast {engine} generates, and in how much memory.")(_command(measure, engine))
+    single.command(help=f"Measure how fast {engine} generates, and in how much memory.")(
+        flags.command(run_cells, engine)
+    )
     sys.exit(_invoke(single))
 
 
 def main() -> None:
     """The `speed-benchmark` command."""
-    sys.exit(_invoke(app))
+    sys.exit(_invoke(_application()))
+
+
+# Verb -> what it does, and what the list of verbs says of it.
+VERBS: dict[str, tuple[Callable[..., int], str]] = {
+    "run": (run_cells, "Measure one cell or a whole suite."),
+    "plan": (plan_cells, "What run would do; nothing is started."),
+    "synthesize": (synthesize, "Make a checkpoint with made-up weights."),
+    "machine": (machine, "This machine's measured limits."),
+    "verify": (verify, "Are stored records sound?"),
+    "report": (report, "Tables, a page, or data of stored records."),
+    "compare": (compare, "Ratios of speed between two folders."),
+    "gate": (gate, "Fail on a regression, for CI."),
+    "reference": (reference, "Beside the published figures of Qwen2.5."),
+}
+# The help of verbs whose flags are drawn from the fields.
+DRAWN = {
+    "run": "Measure one cell or a whole suite; what is there already is not measured again.",
+    "plan": "What run would do: cells, loads, memory, GPUs, time; nothing is started.",
+}
+
+
+def _application() -> typer.Typer:
+    application = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"default_map": {"help": False}},  # else Typer imports pydantic to see that None is no flag
+        help="How fast, and in how much memory, a language model runs on this machine.",
+    )
+    for verb, (do, short_help) in VERBS.items():
+        call = _with_flags(verb, do) if verb in DRAWN else do
+        application.command(verb, help=DRAWN.get(verb, do.__doc__), short_help=short_help)(call)
+    return application
+
+
+def _with_flags(verb: str, do: Callable[..., int]) -> Callable[..., int]:
+    """`do` with the flags of all engines, which are looked for only where the verb is in the command line."""
+    if verb not in sys.argv:
+        return lambda: 0
+
+    from speed_benchmark import flags
+
+    return flags.command(do)
 
 
 def _invoke(application: typer.Typer) -> int:
@@ -217,94 +251,38 @@ def _invoke(application: typer.Typer) -> int:
     try:
         status = application(standalone_mode=False)
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        return 2
+        return _complain(f"error: {error}", status=2)
     except typer.TyperException as error:
-        typer.echo(f"error: {' '.join(error.format_message().split())}", err=True)
-        return 2
+        return _complain(f"error: {' '.join(error.format_message().split())}", status=2)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted", err=True)
-        return 130
+        return _complain("interrupted", status=130)
     return status if isinstance(status, int) else 0
 
 
-def _command(do: Callable[..., int], engine: str | None) -> Callable[..., int]:
-    """The command that does `do` for `engine` (None: one that takes --engine), its flags drawn from the fields."""
+def _asked(suite: str | None, given: dict[str, Any]) -> "Suite":
+    """What the flags and the suite ask for together."""
+    from speed_benchmark.run.suite import combine, find
 
-    def command(**given: Any) -> int:  # noqa: ANN401 - the values of all flags
-        if engine is not None:  # the report's scripts always measure anew
-            given |= {"engine": engine, "retry": "all"}
-        return do(given.pop("engine"), **given)
-
-    command.__signature__ = inspect.Signature(list(_parameters(engine)))  # type: ignore[attr-defined]
-    return command
+    return combine(find(suite) if suite else None, given)
 
 
-def _parameters(engine: str | None) -> Iterable[inspect.Parameter]:
-    """The parameters of a command: everything is optional for one that takes suites, where a suite may give it."""
-    if engine is None:
-        argument = typer.Argument(help="TOML file of a suite; its keys are the flags below", show_default=False)
-        annotation = Annotated[str | None, argument]
-        yield inspect.Parameter("suite", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-    groups = (Model, Workload, EngineSettings, Protocol, Limits)
-    for name, (annotation, option, default) in options(*groups, *([Policy] if engine is None else [])).items():
-        if engine is not None and (name == "engine" or (option.engines and engine not in option.engines)):
-            continue
-        only = f" ({', '.join(option.engines)} only)" if option.engines and engine is None else ""
-        shown = option.default if option.engines else default
-        if engine is None and shown is MISSING:
-            only, shown = " (required, here or in a suite)", None
-        yield _parameter(name, _plain(annotation), option.help + only, shown)
-    if engine is None:
-        yield _parameter("exclude", list, "cells to leave out, like 'engine=vllm; context_length=6144'", None)
-    gpus = "GPUs to use, as CUDA_VISIBLE_DEVICES: 0 or 0,1,2,3" + ("; auto: as few as fit" if engine is None else "")
-    yield _parameter("gpus", str, gpus, "all visible, else the CPU")
-    yield _parameter("outputs_dir", str, "folder for the records", f"outputs/{engine or 'ENGINE'}")
-    yield _parameter("json", bool, "print the record as JSON on standard output, and nothing else there", False)
-    yield _parameter("quiet", bool, "show no progress", False)
+def _print_stored(stored: "Sequence[Stored]", *, as_json: bool) -> None:
+    """The records of a run: their files as they are, or a table."""
+    from speed_benchmark.report.tables import print_run
+
+    if as_json:
+        for one in stored:
+            sys.stdout.buffer.write(one.path.read_bytes())
+    elif stored:
+        print_run(stored)
 
 
-def _parameter(name: str, kind: Any, text: str, default: object) -> inspect.Parameter:  # noqa: ANN401 - a type
-    """A flag in both spellings. Values are taken as text: the fields' own bounds check them, in one place."""
-    spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
-    required = default is MISSING
-    shown = "" if required or default in (None, False) else f"  [default: {default}]"
-    choices = "|".join(get_args(kind)) or {int: "NUMBER", float: "NUMBER"}.get(kind, "TEXT")
-    metavar = None if kind is bool else choices
-    option = typer.Option(*spellings, help=text + shown, show_default=False, metavar=metavar)
-    taken: Any = {bool: bool, list: list[str]}.get(kind, str)
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if required else None,
-        annotation=Annotated[taken if required else taken | None, option],
-    )
+def _status(stored: "Sequence[Stored]", policy: "Policy") -> int:
+    """0 where every cell ran to its end, and none has a verdict from which on a run fails."""
+    refused = ("invalid", "doubtful") if policy.fail_on == "doubtful" else ("invalid",)
+    return int(any(one.outcome != "ok" or one.verdict in refused for one in stored))
 
 
-def _plain(annotation: Any) -> Any:  # noqa: ANN401 - types in, a type out
-    """The type of a field without its bounds and without None."""
-    if get_origin(annotation) is Annotated:
-        return _plain(get_args(annotation)[0])
-    if get_origin(annotation) is Literal:
-        return annotation
-    arguments = [argument for argument in get_args(annotation) if argument is not type(None)]
-    return _plain(arguments[0]) if arguments else annotation
-
-
-_SHORT = {
-    "run": "Measure one cell or a whole suite.",
-    "plan": "What run would do; nothing is started.",
-    "synthesize": "Make a checkpoint with made-up weights.",
-    "machine": "This machine's measured limits.",
-    "verify": "Are stored records sound?",
-    "report": "Tables, a page, or data of stored records.",
-    "compare": "Ratios of speed between two folders.",
-    "gate": "Fail on a regression, for CI.",
-    "reference": "Beside the published figures of Qwen2.5.",
-}
-for _name, _help, _do in (
-    ("run", "Measure one cell or a whole suite; what is there already is not measured again.", _command(measure, None)),
-    ("plan", "What run would do: cells, loads, memory, GPUs, time; nothing is started.", _command(foresee, None)),
-    *((verb.__name__, verb.__doc__, verb) for verb in (synthesize, machine, verify, report, compare, gate, reference)),
-):
-    app.command(_name, help=_help, short_help=_SHORT[_name])(_do)
+def _complain(text: str, *, status: int) -> int:
+    typer.echo(text, err=True)
+    return status

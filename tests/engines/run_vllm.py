@@ -9,47 +9,52 @@ from typing import Any
 
 import psutil
 
-from speed_benchmark.engines.protocol import Load, OutOfMemoryError, Request, UnsupportedError
-from speed_benchmark.engines.vllm.engine import VllmEngine
+from speed_benchmark.engines.protocol import LoadRequest, OutOfMemoryError, Request, UnsupportedError
+from speed_benchmark.engines.vllm.engine import RunningVllm, VllmEngine
 
 
 def main() -> None:
     script = json.load(sys.stdin)
-    engine = VllmEngine()
+    requests = [Request.model_validate(request) for request in script["requests"]]
     try:
-        loaded = engine.load(Load.model_validate(script["load"]))
+        with VllmEngine().open(LoadRequest.model_validate(script["load"])) as running:
+            said = {
+                "loaded": running.loaded.model_dump(),
+                "answers": [answer(running, request) for request in requests],
+                "plain": generate_by_llm(running, requests[0], ignore_eos=True),
+                "ended": generate_by_llm(running, requests[0], ignore_eos=False),
+            }
     except (OutOfMemoryError, UnsupportedError) as error:
         say({"error": type(error).__name__, "text": str(error)})
         return
-    requests = [Request.model_validate(request) for request in script["requests"]]
-    answers = [answer(engine, request) for request in requests]
-    plain = generate_by_llm(engine, requests[0], ignore_eos=True)
-    ended = generate_by_llm(engine, requests[0], ignore_eos=False)
-    engine.close()
     names = [child.name() for child in psutil.Process().children(recursive=True)]
-    left = [name for name in names if "VLLM" in name]
-    say({"loaded": loaded.model_dump(), "answers": answers, "plain": plain, "ended": ended, "workers_left": left})
+    say({**said, "workers_left": [name for name in names if "VLLM" in name]})
 
 
-def answer(engine: VllmEngine, request: Request) -> dict[str, Any]:
-    times: list[float] = []
+def answer(running: RunningVllm, request: Request) -> dict[str, Any]:
+    """The ids of each sequence, and the time and the sequence of each token."""
+    times: list[tuple[float, int]] = []
     try:
-        engine.prepare(request)
+        running.prepare(request)
     except OutOfMemoryError as error:
         return {"error": str(error)}
-    ids = engine.generate(lambda: times.append(engine.clock.now()))
-    return {"ids": list(ids), "times": times, "end": engine.clock.now(), "cached": engine.cached_tokens}
+    ids = running.generate(lambda sequence: times.append((running.clock.now(), sequence)))
+    return {
+        "ids": [list(one) for one in ids],
+        "times": times,
+        "end": running.clock.now(),
+        "cached": running.cached_tokens,
+    }
 
 
-def generate_by_llm(engine: VllmEngine, request: Request, *, ignore_eos: bool) -> list[int]:
+def generate_by_llm(running: RunningVllm, request: Request, *, ignore_eos: bool) -> list[list[int]]:
     """The output of the public `LLM.generate` for the same request, greedy."""
     from vllm import SamplingParams
 
-    assert engine._llm is not None
     params = SamplingParams(temperature=0, max_tokens=request.generate_length, ignore_eos=ignore_eos)
-    prompt = {"prompt_token_ids": list(request.prompt_token_ids)}
-    (output,) = engine._llm.generate([prompt], params, use_tqdm=False)
-    return list(output.outputs[0].token_ids)
+    prompts = [{"prompt_token_ids": list(ids)} for ids in request.prompts]
+    outputs = running._llm.generate(prompts, params, use_tqdm=False)
+    return [list(output.outputs[0].token_ids) for output in outputs]
 
 
 def say(what: dict[str, Any]) -> None:

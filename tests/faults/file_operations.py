@@ -1,4 +1,4 @@
-"""The file operations of the store, one by one: to stop at any of them, or to see what a power cut leaves."""
+"""The file operations of durable writing, one by one: to stop at any of them, or to see what a power cut leaves."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from speed_benchmark.record import store
+from speed_benchmark import files
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Operation:
 
 
 class Watched:
-    """The modules that the store works with, each call noted in `log`; `before` is told how many were done before it.
+    """What `files` works with, each call noted in `log`; `before` is told how many were done before it.
 
     A write is two operations, so that one can stop in the middle of it.
     """
@@ -36,11 +36,11 @@ class Watched:
         self._folders: set[int] = set()  # open descriptors
 
     def install(self, monkeypatch: pytest.MonkeyPatch | None = None) -> None:
-        """Let the store work through this, for good or as long as `monkeypatch` says."""
+        """Let `files` work through this, for good or as long as `monkeypatch` says."""
         patch = monkeypatch.setattr if monkeypatch else setattr
-        patch(store, "os", _Calls(os, {name: getattr(self, name) for name in ("open", "fdopen", "fsync", "link")}))
-        patch(store, "tempfile", _Calls(tempfile, {"mkstemp": self.mkstemp}))
-        patch(store, "_remove", self.remove)
+        patch(files, "os", _Calls(os, {name: getattr(self, name) for name in ("open", "fdopen", "fsync", "link")}))
+        patch(files, "tempfile", _Calls(tempfile, {"mkstemp": self.mkstemp}))
+        patch(files, "Path", self.path)
 
     def open(self, path: Path, flags: int, *more: int) -> int:
         self._next()
@@ -76,11 +76,20 @@ class Watched:
         os.link(source, target)
         self._note("link", source, target.name)
 
-    def remove(self, path: str) -> None:
+    def path(self, name: str) -> "_Path":
+        """What `files` makes of a name."""
+        return _Path(self, Path(name))
+
+    def remove(self, path: Path) -> None:
         self._next()
-        if Path(path).exists():
-            self._note("remove", path, Path(path).name)
-            Path(path).unlink()
+        if path.exists():
+            self._note("remove", str(path), path.name)
+            path.unlink()
+
+    def replace(self, path: Path, target: Path) -> None:
+        self._next()
+        path.replace(target)
+        self._note("link", str(target), target.name)
 
     def _next(self) -> None:
         self._before(self._done)
@@ -92,7 +101,7 @@ class Watched:
 
 
 class _File:
-    """What `os.fdopen` gives the store."""
+    """What `os.fdopen` gives."""
 
     def __init__(self, watched: Watched, descriptor: int) -> None:
         self._watched, self._descriptor = watched, descriptor
@@ -111,6 +120,20 @@ class _File:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
+
+
+class _Path:
+    """What `files.Path` makes of a temporary file's name."""
+
+    def __init__(self, watched: Watched, path: Path) -> None:
+        self._watched, self._path = watched, path
+
+    def unlink(self, *, missing_ok: bool) -> None:
+        assert missing_ok
+        self._watched.remove(self._path)
+
+    def replace(self, target: Path) -> None:
+        self._watched.replace(self._path, target)
 
 
 class _Calls:

@@ -2,6 +2,7 @@
 
     kill_lane.py random FOLDER SEED KILLS       SIGKILL of the parent, or of parent and worker, at random moments
     kill_lane.py operations FOLDER LANE LANES   SIGKILL of the parent at each file operation of the store
+    kill_lane.py parts FOLDER LANE LANES        the same for a cell of two processes
 
 Each sweep is a child forked from here, so that a hundred of them need not import everything a hundred times.
 """
@@ -17,9 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from speed_benchmark.cli import measure
-from speed_benchmark.record import store
+from speed_benchmark.cli import run_cells
+from speed_benchmark.record.format import parse
+from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.record import Record
+from speed_benchmark.record.store import Store
+from speed_benchmark.run import original
+from speed_benchmark.run.unfinished import FOLDER
 from tests.faults.file_operations import Watched
 from tests.faults.sweeps import arguments, make_model, processes_left
 
@@ -28,13 +33,14 @@ KILLS_A_FOLDER = 10
 
 
 class Sweep:
-    """One sweep in a folder of its own, as often as it takes."""
+    """One sweep in a folder of its own, as often as it takes. `parts` are what was found finished after kills."""
 
-    def __init__(self, folder: Path, models: int) -> None:
-        self.folder, self.out = folder, folder / "out"
+    def __init__(self, folder: Path, models: int, lengths: str = LENGTHS, processes: int = 1) -> None:
+        self.folder, self.out, self.lengths, self.processes = folder, folder / "out", lengths, processes
         self.models = [make_model(folder / f"m{number}", real_token_s=0.005) for number in range(models)]
-        self.cells = len(self.models) * len(LENGTHS.split(","))
+        self.cells = len(self.models) * len(lengths.split(","))
         self.seen: set[str] = set()
+        self.parts: list[Record] = []
 
     def start(self, before: Callable[[], None] = lambda: None) -> int:
         """The process id of a new run of the same command; `before` is called in it."""
@@ -46,8 +52,9 @@ class Sweep:
                 log = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
+                original.row = row
                 before()
-                status = measure("fake", **given(self.models, self.out))
+                status = run_cells(**self._given())
             finally:
                 os._exit(status)
         return child
@@ -57,28 +64,40 @@ class Sweep:
         for process in processes_left(self.folder):
             counts["processes left"] += 1
             os.kill(process, signal.SIGKILL)
-        found = list(store.Store(self.out).records())
+        found = list(Store(self.out).records())
         counts["unreadable"] += sum(not isinstance(record, Record) for _, record in found)
         ids = {record.record_id for _, record in found if isinstance(record, Record)}
         counts["lost"] += len(self.seen - ids)
         self.seen |= ids
+        self.parts += [parse(path.read_bytes()) for path in self.out.glob(f"{FOLDER}/*/*.part")]
 
     def finish(self, counts: Counter[str]) -> None:
         """Let it run to its end, and count what is missing or there twice."""
         _, status = os.waitpid(self.start(), 0)
         counts["not finished"] += status != 0
         self.look(counts)
-        cells = Counter(record.cell_id for _, record in store.Store(self.out).records() if isinstance(record, Record))
+        records = [record for _, record in Store(self.out).records() if isinstance(record, Record)]
+        cells = Counter(record.cell_id for record in records if record.outcome is Outcome.OK)
         counts["run twice"] += sum(count - 1 for count in cells.values())
         counts["missing"] += self.cells - len(cells)
-        counts["missing rows"] += self.cells - len(list(self.out.glob("*.csv")))
+        counts["missing rows"] += len(records) - len(list(self.out.glob("*.csv")))
+        counts["lost"] += sum(not any(_holds(record, part) for record in records) for part in self.parts)
+        counts["parts"] += len(self.parts)
+
+    def _given(self) -> dict[str, Any]:
+        """The flags of the command line of `arguments`, as the command gets them."""
+        flags = arguments(self.models, self.out, "--processes", self.processes, lengths=self.lengths)[1:]
+        return {flag.removeprefix("--"): value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
 
 
-def given(models: list[Path], out: Path) -> dict[str, Any]:
-    """The flags of the command line of `arguments`, as the command gets them."""
-    flags = arguments(models, out, lengths=LENGTHS)[1:]
-    names = {flag.removeprefix("--"): value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
-    return {name: value for name, value in names.items() if name != "engine"}
+def _holds(record: Record, part: Record) -> bool:
+    """Whether all samples of `part` are in `record`."""
+    return record.cell_id == part.cell_id and record.samples[: len(part.samples)] == part.samples
+
+
+def row(record: Record) -> dict[str, object]:
+    """A row beside each record: the fake engine has none of its own."""
+    return {"input": record.cell.workload.context_length}
 
 
 def at_random(folder: Path, seed: int, kills: int) -> Counter[str]:
@@ -106,11 +125,11 @@ def at_random(folder: Path, seed: int, kills: int) -> Counter[str]:
     return counts
 
 
-def at_each_operation(folder: Path, lane: int, lanes: int) -> Counter[str]:
+def at_each_operation(folder: Path, lane: int, lanes: int, **sweep_of: Any) -> Counter[str]:
     """Kill a sweep of one load before each file operation of the store, and in the middle of each write."""
     counts, number = Counter[str](), lane
     while True:
-        sweep = Sweep(folder / str(number), models=1)
+        sweep = Sweep(folder / str(number), models=1, **sweep_of)
 
         def die_at(last: int = number) -> None:
             Watched(lambda done: os.kill(os.getpid(), signal.SIGKILL) if done == last else None).install()
@@ -124,7 +143,16 @@ def at_each_operation(folder: Path, lane: int, lanes: int) -> Counter[str]:
         number += lanes
 
 
+def at_each_operation_on_parts(folder: Path, lane: int, lanes: int) -> Counter[str]:
+    """The same for a cell of two processes, of which the first leaves a part."""
+    return at_each_operation(folder, lane, lanes, lengths="5", processes=2)
+
+
 if __name__ == "__main__":
     kind, where, first, second = sys.argv[1:]
-    do = {"random": at_random, "operations": at_each_operation}[kind]
-    print(json.dumps(do(Path(where), int(first), int(second))))  # noqa: T201
+    lanes: dict[str, Callable[[Path, int, int], Counter[str]]] = {
+        "random": at_random,
+        "operations": at_each_operation,
+        "parts": at_each_operation_on_parts,
+    }
+    print(json.dumps(lanes[kind](Path(where), int(first), int(second))))  # noqa: T201

@@ -1,41 +1,37 @@
 """Sweeps of real worker processes of the fake engine, and what is left of them afterwards."""
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from speed_benchmark.models.synthetic import synthesize
+from speed_benchmark.record.format import DamagedRecordError
 from speed_benchmark.record.record import Record
-from speed_benchmark.record.store import DamagedRecordError, Store
+from speed_benchmark.record.store import Store
 from speed_benchmark.worker.orphans import VARIABLE
+from tests.shapes import TINY
 
-CONFIG = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_act": "silu",
-    "hidden_size": 64,
-    "initializer_range": 0.02,
-    "intermediate_size": 128,
-    "max_position_embeddings": 32768,
-    "num_attention_heads": 2,
-    "num_hidden_layers": 1,
-    "num_key_value_heads": 2,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 1e6,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-    "vocab_size": 64,
-}
+
+@cache
+def _checkpoint() -> Path:
+    """What all the models are copies of; it goes with this process."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return synthesize(TINY, {}, folder / "model")
 
 
 def make_model(folder: Path, **script: Any) -> Path:
     """A model folder that the fake engine runs as `script` says."""
-    synthesize(CONFIG, {}, folder)
+    shutil.copytree(_checkpoint(), folder)
     (folder / "fake.json").write_text(json.dumps(script))
     return folder
 

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-from speed_benchmark.record.record import Outcome, Record
+from speed_benchmark.judge.judge import judge
+from speed_benchmark.judge.judgement import Verdict
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.record import Record
 from tests.faults.sweeps import Ran, arguments, make_model, processes_left, run
 from tests.faults.tallies import Tally
 
@@ -27,13 +30,17 @@ STAGES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """`script` for the fake engine, and the outcomes that the two cells of its model must have."""
+    """`script` for the fake engine, and the outcomes that the two cells of its model must have.
+
+    `invalid` says which of them must be judged invalid though they ran to their end.
+    """
 
     name: str
     script: dict[str, Any]
     outcomes: tuple[Outcome, ...]
     says: str = ""
     stage: str | None = None
+    invalid: tuple[bool, ...] = (False, False)
 
 
 def fault(action: str, **where: Any) -> dict[str, Any]:
@@ -59,7 +66,9 @@ def deaths() -> Iterator[Fault]:
 
 
 REPEAT = STAGES["repeat"]
-OK, INVALID, CRASHED, TIMEOUT = Outcome.OK, Outcome.INVALID, Outcome.CRASHED, Outcome.TIMEOUT
+OK, CRASHED, TIMEOUT = Outcome.OK, Outcome.CRASHED, Outcome.TIMEOUT
+OOM, SKIPPED = Outcome.OOM, Outcome.SKIPPED
+FIRST, BOTH = (True, False), (True, True)
 FAULTS = [
     *deaths(),
     Fault("abort in a repeat", fault("sigabrt", **REPEAT), (CRASHED,) * 2, "SIGABRT", "repeat"),
@@ -81,18 +90,18 @@ FAULTS = [
     Fault("a daemon left behind", fault("leave_daemon", at="load"), (OK, OK)),
     Fault("a daemon left behind by a crash", both("leave_daemon", "sigkill"), (CRASHED,) * 2, "SIGKILL"),
     # memory
-    Fault("engine out of memory in load", fault("oom", at="load"), (Outcome.OOM,) * 2, "is full", "load"),
-    Fault("engine out of memory in a repeat", fault("oom", **REPEAT), (Outcome.OOM,) * 2, "is full", "repeat"),
-    Fault("MemoryError", fault("memory_error", **REPEAT), (Outcome.OOM,) * 2, "MemoryError", "repeat"),
-    Fault("out of memory at the longer length", {"room_tokens": 9}, (OK, Outcome.OOM), "room for 9"),
+    Fault("engine out of memory in load", fault("oom", at="load"), (OOM,) * 2, "is full", "load"),
+    Fault("engine out of memory in a repeat", fault("oom", **REPEAT), (OOM, SKIPPED), "is full", "repeat"),
+    Fault("MemoryError", fault("memory_error", **REPEAT), (OOM, SKIPPED), "MemoryError", "repeat"),
+    Fault("out of memory at the longer length", {"room_tokens": 9}, (OK, OOM), "room for 9"),
     # results that are wrong
-    Fault("fewer tokens", fault("fewer_tokens", **REPEAT), (INVALID, OK)),
-    Fault("more tokens", fault("more_tokens", **REPEAT), (INVALID, OK)),
-    Fault("zero tokens", fault("no_tokens", **REPEAT), (INVALID, OK)),
-    Fault("early end", fault("early_end", **REPEAT), (INVALID, OK)),
-    Fault("times that go back", fault("backward_times", **REPEAT), (INVALID, OK)),
-    Fault("a cached prompt", fault("cached_prompt", **REPEAT), (INVALID, OK)),
-    Fault("weights in another format", {"quantization": "GPTQ-Int4"}, (INVALID, INVALID)),
+    Fault("fewer tokens", fault("fewer_tokens", **REPEAT), (OK, OK), invalid=FIRST),
+    Fault("more tokens", fault("more_tokens", **REPEAT), (OK, OK), invalid=FIRST),
+    Fault("zero tokens", fault("no_tokens", **REPEAT), (OK, OK), invalid=FIRST),
+    Fault("early end", fault("early_end", **REPEAT), (OK, OK), invalid=FIRST),
+    Fault("times that go back", fault("backward_times", **REPEAT), (OK, OK), invalid=FIRST),
+    Fault("a cached prompt", fault("cached_prompt", **REPEAT), (OK, OK), invalid=FIRST),
+    Fault("weights in another format", {"quantization": "GPTQ-Int4"}, (OK, OK), invalid=BOTH),
     # the pipe
     Fault("garbage on the pipe", fault("garbage", **REPEAT), (CRASHED,) * 2, "garbage", "repeat"),
     Fault("garbage in load", fault("garbage", at="load"), (CRASHED,) * 2, "garbage", "load"),
@@ -100,8 +109,8 @@ FAULTS = [
     Fault("an event nobody knows", fault("unknown_event", **REPEAT), (CRASHED,) * 2, "garbage", "repeat"),
     Fault("a result of another cell", fault("wrong_cell", **REPEAT), (CRASHED,) * 2, "out of turn", "repeat"),
     Fault("the pipe closed", fault("close_pipe", **REPEAT), (CRASHED,) * 2, "", "repeat"),
-    Fault("a cell's end sent twice", fault("twice", **REPEAT), (INVALID, CRASHED), "out of turn"),
-    Fault("a sample sent twice", fault("sample_twice", **REPEAT), (INVALID, OK)),
+    Fault("a cell's end sent twice", fault("twice", **REPEAT), (OK, CRASHED), "out of turn", invalid=FIRST),
+    Fault("a sample sent twice", fault("sample_twice", **REPEAT), (OK, OK), invalid=FIRST),
     Fault("much output, then a crash", both("much_output", "exit_3"), (CRASHED,) * 2, "exit status 3"),
 ]
 
@@ -139,18 +148,19 @@ def test_fault_is_met(injected: Fault, sweep_of: Callable[[Fault], tuple[Ran, Pa
         assert processes_left(faulty.parent) == []
         records = sorted(ran.of(faulty), key=lambda record: record.cell.workload.context_length)
         assert tuple(record.outcome for record in records) == injected.outcomes
+        invalid = [record.outcome is OK and judge(record).verdict is Verdict.INVALID for record in records]
+        assert tuple(invalid) == injected.invalid
         for record in records:
             check_cause(record, injected)
 
 
 def check_cause(record: Record, injected: Fault) -> None:
-    if record.outcome in (Outcome.OK, Outcome.INVALID):
+    if record.outcome is OK:
         assert record.cause is None
-        assert any(finding.severity == "invalid" for finding in record.findings) == (record.outcome is Outcome.INVALID)
         return
     assert record.cause is not None
-    if record.cause.kind == "after_shorter":
-        assert record.outcome is Outcome.OOM
+    if record.outcome is Outcome.SKIPPED:
+        assert record.cause.kind == "after_shorter"
         return
     assert injected.says in record.cause.message
     assert injected.stage is None or record.cause.stage == injected.stage

@@ -53,3 +53,11 @@ def test_parent_killed_at_each_operation_of_the_store(tmp_path: Path) -> None:
     total = lanes("operations", tmp_path, [(lane, LANES) for lane in range(LANES)])
     assert total["kills"] > 3 * 2 * 8, "three cells, two files each, and at least eight operations for a file"
     check("kills at each file operation", total)
+
+
+def test_parent_killed_at_each_operation_on_parts(tmp_path: Path) -> None:
+    """What was finished of a cell when its run was killed is in a record after the next one."""
+    total = lanes("parts", tmp_path, [(lane, LANES) for lane in range(LANES)])
+    assert total["kills"] > 3 * 8, "a part, a record and its row"
+    assert total["parts"] > 8, "from when the part is written to when the record is"
+    check("kills at each file operation on parts", total)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from speed_benchmark.record.format import DamagedRecordError, parse
 from speed_benchmark.record.record import Record
-from speed_benchmark.record.store import DamagedRecordError, Store, parse, read
+from speed_benchmark.record.store import Store, read
 from tests.faults.file_operations import Operation, Watched
 from tests.faults.sweeps import arguments, make_model, run
 from tests.faults.tallies import Tally
@@ -63,7 +64,7 @@ def _part(content: bytes, share: float) -> bytes:
 
 def test_power_cut(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally) -> None:
     """After each operation, in every way: what was stored is there, and nothing half-written passes for whole."""
-    store, watched = Store(tmp_path), Watched()
+    store, watched = Store(tmp_path, row=lambda record: {"created_at": record.created_at}), Watched()
     watched.install(monkeypatch)
     returned: list[tuple[int, str]] = []  # (operations before, id)
     for second in range(3):
@@ -83,6 +84,13 @@ def test_power_cut(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPat
                         found.add(parse(content).record_id)  # raises for one that is not whole
                 assert safe <= found <= possible
     assert cases > 200
+
+
+def test_rows_of_one_second_have_names_of_their_own(record: Record, tmp_path: Path) -> None:
+    stores = [Store(tmp_path, row=lambda record: {"created_at": record.created_at}) for _ in range(2)]
+    for number, store in enumerate(stores):
+        store.write(record.model_copy(update={"busy": (str(number),)}))
+    assert len(list(tmp_path.glob("*.csv"))) == len(list(tmp_path.glob("*.json"))) == 2
 
 
 def test_every_flipped_bit_is_found(record: Record, tmp_path: Path) -> None:

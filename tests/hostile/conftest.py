@@ -1,18 +1,25 @@
 """A machine with one model on it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from speed_benchmark.models import synthetic
-from tests.hostile.box import CONFIG, Box
+from tests.hostile.box import Box
+from tests.shapes import TINY
+
+
+@pytest.fixture(scope="session")
+def honest_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.synthesize(TINY, {"do_sample": False}, tmp_path_factory.mktemp("honest") / "model")
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Box:
+def box(tmp_path: Path, honest_model: Path) -> Box:
     home = tmp_path / "home"
     home.mkdir()
-    return Box(home, synthetic.synthesize(CONFIG, {"do_sample": False}, tmp_path / "model"))
+    return Box(home, shutil.copytree(honest_model, tmp_path / "model"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

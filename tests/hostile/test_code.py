@@ -55,7 +55,7 @@ def only_pickled(box: Box) -> None:
     for file in box.model.glob("*.safetensors*"):
         file.unlink()
     # As large as the config says, so that nothing but the pickle is wrong with it.
-    (box.model / "pytorch_model.bin").write_bytes(box.evil_pickle() + b"\0" * 200_000)
+    (box.model / "pytorch_model.bin").write_bytes(box.evil_pickle() + b"\0" * 2_000_000)
 
 
 def test_pickled_weights_are_refused(box: Box) -> None:
@@ -65,6 +65,7 @@ def test_pickled_weights_are_refused(box: Box) -> None:
     assert "--allow_pickle" in error
 
 
+@pytest.mark.engine
 def test_pickled_weights_that_are_allowed_run_nothing_even_then(box: Box) -> None:
     only_pickled(box)
     assert "digest" in box.fetch(allow_pickle=True)
@@ -76,6 +77,7 @@ def test_pickled_weights_that_are_allowed_run_nothing_even_then(box: Box) -> Non
     assert box.ran.exists()
 
 
+@pytest.mark.engine
 def test_pickles_beside_safetensors_are_not_read(box: Box) -> None:
     for name in ("pytorch_model.bin", "training_args.bin", "tokenizer.pkl", "tokenizer.model", "model.pt"):
         (box.model / name).write_bytes(box.evil_pickle())
@@ -96,6 +98,7 @@ TOKENIZERS = {
 }
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_a_tokenizer_that_is_none_is_an_outcome(box: Box, kind: str) -> None:
     (box.model / "tokenizer.json").write_bytes(TOKENIZERS[kind] or (box.evil_pickle() if kind == "pickle" else b""))
@@ -114,6 +117,7 @@ TEMPLATES = {
 }
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json", "chat_template.json"])
 def test_a_chat_template_is_not_executed(box: Box, template: str, file: str) -> None:

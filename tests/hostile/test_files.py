@@ -14,6 +14,11 @@ SHARD = "model-00001-of-00001.safetensors"
 INDEX = "model.safetensors.index.json"
 
 
+def short(value: object) -> str:
+    """The name of a case."""
+    return repr(value)[:20]
+
+
 def test_an_honest_model_is_taken(box: Box) -> None:
     assert str(box.fetch()["digest"]).startswith("sha256:")
 
@@ -35,6 +40,7 @@ def test_an_honest_model_is_taken(box: Box) -> None:
         ["model.safetensors"],
         "x" * 10_000,
     ],
+    ids=short,
 )
 def test_an_index_names_files_of_its_own_folder_only(box: Box, name: object) -> None:
     (box.model.parent / "secret.safetensors").write_bytes((box.model / SHARD).read_bytes())
@@ -42,7 +48,9 @@ def test_an_index_names_files_of_its_own_folder_only(box: Box, name: object) -> 
     assert "which is no file of its own folder" in box.refused()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}', "[" * 100_000, "\xff"], ids=short
+)
 def test_an_index_that_is_none(box: Box, text: str) -> None:
     (box.model / INDEX).write_text(text, encoding="latin-1")
     assert "is no index of weights" in box.refused()
@@ -160,7 +168,7 @@ def test_a_config_that_describes_more_than_there_is(box: Box) -> None:
     assert "bytes of weights, its files hold" in box.refused()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 900_000, '{"a": NaN}', "\x80\x04\x95", "null"])
+@pytest.mark.parametrize("text", ["", "{", "[" * 900_000, '{"a": NaN}', "\x80\x04\x95", "null"], ids=short)
 def test_configs_that_are_not_json(box: Box, text: str) -> None:
     (box.model / "config.json").write_text(text, encoding="latin-1")
     assert "is not" in box.refused()

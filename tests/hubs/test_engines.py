@@ -9,6 +9,8 @@ from tests.hubs.client import MODEL, Client
 from tests.hubs.servers import Hub
 from tests.hubs.test_fetch import Flags, expected_digest
 
+pytestmark = pytest.mark.engine
+
 
 def measure(client: Client, engine: str, *flags: str) -> Flags:
     """The record of a short run on this machine's processor."""

@@ -8,6 +8,8 @@ from tests.hubs.client import MODEL, Client
 from tests.hubs.servers import Fault, Hub
 from tests.hubs.test_fetch import HUBS, Flags, with_code
 
+pytestmark = pytest.mark.engine
+
 MARK = "SeCrEt0123456789"
 TOKENS = {"HF_TOKEN": f"hf_{MARK}", "HUGGING_FACE_HUB_TOKEN": f"hf_{MARK}", "MODELSCOPE_API_TOKEN": MARK}
 

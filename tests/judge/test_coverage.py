@@ -11,20 +11,22 @@ import pytest
 from scipy.special import stdtrit
 
 from speed_benchmark.cell import INTERVAL_REPEATS
-from speed_benchmark.judge.checks import judge
+from speed_benchmark.judge.judge import judge
+from speed_benchmark.judge.judgement import Verdict
 from speed_benchmark.judge.statistics import (
     CONFIDENCE,
     INTERVAL_PROCESSES,
     SEQUENTIAL_CONFIDENCE,
     Values,
+    autocorrelation_p,
+    between_group_variance,
     dependent,
-    likeness_p,
-    split_share,
+    outlier_p,
     student_half_width,
-    surprise_p,
     trend_p,
 )
-from speed_benchmark.record.record import Record, Verdict
+from speed_benchmark.record.sample import Sequence
+from tests.judge.judging import Make
 
 SETS = 20_000
 TRUE = 100.0
@@ -143,7 +145,7 @@ def test_a_drift_is_a_finding(name: str, shape: Callable[[Values], Values], caps
     show(capsys, f"{name}: found instead of an interval", rows())
 
 
-def test_likeness_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+def test_autocorrelation_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(5)
 
     def rows() -> Iterator[str]:
@@ -205,32 +207,37 @@ def test_chances_are_what_they_say(count: int) -> None:
     for chance in (0.05, 0.01):
         error = 4 * np.sqrt(chance * (1 - chance) / SETS)
         assert (trend_p(values) < chance).mean() == pytest.approx(chance, abs=error)
-        assert (surprise_p(values[:, 0], values[:, 1:]) < chance).mean() == pytest.approx(chance, abs=error)
-        assert (likeness_p(values) < chance).mean() <= chance + error
-    assert (likeness_p(values) < 0.05).mean() == pytest.approx(0.05, abs=0.01)
+        assert (outlier_p(values[:, 0], values[:, 1:]) < chance).mean() == pytest.approx(chance, abs=error)
+        assert (autocorrelation_p(values) < chance).mean() <= chance + error
+    assert (autocorrelation_p(values) < 0.05).mean() == pytest.approx(0.05, abs=0.01)
 
 
-def test_one_spread_is_rarely_taken_for_two_timings() -> None:
+def test_one_spread_is_rarely_taken_for_bimodal() -> None:
     random = np.random.default_rng(8)
     for count in (8, 10, 30):
-        assert (split_share(random.normal(TRUE, 1, (SETS, count))) > 0.95).mean() < 0.008
+        assert (between_group_variance(random.normal(TRUE, 1, (SETS, count))) > 0.95).mean() < 0.008
         # ten spreads apart, half of the repeats each: found unless nearly all fall on one side
         two = random.normal(TRUE, 1, (SETS, count)) + 12 * (random.random((SETS, count)) < 0.5)
-        assert (split_share(two) > 0.95).mean() > 0.85
+        assert (between_group_variance(two) > 0.95).mean() > 0.85
+
+
+def stretched(sequence: Sequence, factor: float) -> Sequence:
+    return sequence.model_copy(update={"token_times_s": tuple(at_s * factor for at_s in sequence.token_times_s)})
 
 
 @pytest.mark.parametrize("spread", [0.002, 0.005, 0.01, 0.02])
 @pytest.mark.parametrize("count", [3, 6, 10])
 def test_a_quiet_run_is_rarely_flagged(
-    fake_record: Callable[..., Record], count: int, spread: float, capsys: pytest.CaptureFixture[str]
+    fake_record: Make, count: int, spread: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever chance alone does to independent repeats is at most doubted once in 20 records, by all rules together.
 
     1,000 records, so that the share is known to 0.7 percentage points. Up to 2 %: beyond, the interval of six repeats
     itself is often wider than the rule allows, and rightly flagged.
     """
-    record, records = fake_record((2.0,) * count), 1000
-    assert record.verdict is Verdict.VALID
+    steady, records = fake_record((2.0,) * count), 1000
+    record = steady.record
+    assert steady.judgement.verdict is Verdict.VALID
 
     def judged(times_s: Values) -> Verdict:
         samples = tuple(
@@ -238,7 +245,7 @@ def test_a_quiet_run_is_rarely_flagged(
                 update={
                     "started_at_s": None,  # it was another moment, and the clocks would be held against each other
                     "duration_s": time_s,
-                    "token_times_s": tuple(at_s * time_s / sample.duration_s for at_s in sample.token_times_s),
+                    "sequences": (stretched(sample.sequences[0], time_s / sample.duration_s),),
                 }
             )
             for sample, time_s in zip(record.samples, times_s.tolist(), strict=True)

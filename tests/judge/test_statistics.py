@@ -1,7 +1,8 @@
 """The figures of a record, to the exact number, and what they rest on."""
 
 import math
-from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,45 +10,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
+from speed_benchmark.judge.judgement import Interval, Quantity
+from speed_benchmark.judge.quick import predict
 from speed_benchmark.judge.statistics import (
     SEQUENTIAL_CONFIDENCE,
+    autocorrelation_p,
+    between_group_variance,
     decode_tokens_per_s,
+    decoded_tokens,
+    decodes,
     dependence,
     dependent,
     generation_tokens_per_s,
     half_width,
-    likeness_p,
+    outlier_p,
     peak_memory,
     precise,
-    predict,
     prefill_tokens_per_s,
-    split_share,
+    sequence_decode_tokens_per_s,
+    sequence_generation_tokens_per_s,
     student_half_width,
     summarize,
-    surprise_p,
+    time_to_first_token_s,
+    time_to_last_first_token_s,
     total_tokens_per_s,
     trend_p,
     two_groups,
     without_intervals,
 )
-from speed_benchmark.record.record import Interval, Memory, Quantity, Record, Sample
+from speed_benchmark.record.sample import Memory, Sample, Sequence
+from tests.judge.judging import Make, summary_of
 
-Make = Callable[..., Record]
 STUDENT_5_975 = 2.570582  # quantiles of Student's t: degrees of freedom, probability
 STUDENT_2_975 = 4.302653
 STUDENT_5_9825 = 2.869869
 
 
+def sequence(*times_s: float, prompt: int = 7) -> Sequence:
+    return Sequence(token_times_s=times_s, prompt_tokens=prompt, output_tokens=len(times_s), output_digest="")
+
+
+def request(duration_s: float, *sequences: Sequence, process: int = 0) -> Sample:
+    return Sample(started_at_unix_s=0.0, duration_s=duration_s, sequences=sequences, process=process)
+
+
 def sample(duration_s: float = 2.0, times_s: tuple[float, ...] = (0.5, 1.0, 2.0), process: int = 0) -> Sample:
-    return Sample(
-        started_at_unix_s=0.0,
-        duration_s=duration_s,
-        token_times_s=times_s,
-        prompt_tokens=7,
-        output_tokens=len(times_s),
-        output_digest="",
-        process=process,
-    )
+    return request(duration_s, sequence(*times_s), process=process)
 
 
 def cell(**protocol: object) -> Cell:
@@ -75,6 +83,84 @@ def test_speeds_of_one_request() -> None:
     assert total_tokens_per_s(one) == 10 / 2.0
     assert decode_tokens_per_s(one) == 2 / 1.5
     assert prefill_tokens_per_s(one) == 7 / 0.5
+    assert sequence_generation_tokens_per_s(one) == 3 / 2.0
+    assert sequence_decode_tokens_per_s(one) == 2 / 1.5
+    assert (time_to_first_token_s(one), time_to_last_first_token_s(one)) == (0.5, 0.5)
+
+
+# Three sequences of 7, 7 and 9 tokens: all have started after 1 s, and the last token comes after 4 s.
+BATCH = request(5.0, sequence(0.5, 0.75, 1.5, 2.5), sequence(1.0, 2.0, 3.0, 4.0), sequence(0.5, 1.0, 2.0, prompt=9))
+
+
+def test_speeds_of_a_batch() -> None:
+    assert generation_tokens_per_s(BATCH) == 11 / 5.0
+    assert total_tokens_per_s(BATCH) == (23 + 11) / 5.0
+    assert prefill_tokens_per_s(BATCH) == 23 / 1.0
+    assert (time_to_first_token_s(BATCH), time_to_last_first_token_s(BATCH)) == (0.5, 1.0)
+    # of the first the tokens at 1.5 and 2.5 s, all but the first of the second, of the third the one at 2 s
+    assert decoded_tokens(BATCH) == [2, 3, 1]
+    assert decode_tokens_per_s(BATCH) == 6 / 3.0
+    assert sequence_generation_tokens_per_s(BATCH) == pytest.approx((4 / 5 + 4 / 5 + 3 / 5) / 3)
+    assert sequence_decode_tokens_per_s(BATCH) == pytest.approx((3 / 2 + 3 / 3 + 2 / 1.5) / 3)
+
+
+def test_summary_of_a_batch() -> None:
+    twice = request(10.0, *(sequence(*(2 * at_s for at_s in one.token_times_s)) for one in BATCH.sequences))
+    summary = summarize([BATCH, twice], cell())
+    assert summary is not None
+    assert summary.generation_tokens_per_s.mean == pytest.approx((11 / 5 + 11 / 10) / 2)
+    assert summary.time_to_first_token_s.mean == 0.75
+    assert summary.time_to_last_first_token_s.mean == 1.5
+    assert (summary.time_to_last_first_token_s.minimum, summary.time_to_last_first_token_s.maximum) == (1.0, 2.0)
+    assert summary.decode_tokens_per_s is not None
+    assert summary.decode_tokens_per_s.mean == pytest.approx((2 + 1) / 2)
+    assert summary.sequence_decode_tokens_per_s is not None
+    assert summary.sequence_decode_tokens_per_s.maximum == pytest.approx((3 / 2 + 3 / 3 + 2 / 1.5) / 3)
+    # gaps of each sequence: 0.25 0.75 1, 1 1 1, 0.5 1; and twice these
+    assert summary.inter_token_latency_p50_s == 1.0
+
+
+def test_gaps_are_never_between_sequences() -> None:
+    """Two sequences in lockstep: each has 40 gaps of 1 s, whatever lies between them."""
+    times_s = [float(step) for step in range(1, 42)]
+    pair = request(41.5, sequence(*times_s), sequence(*(at_s + 0.25 for at_s in times_s)))
+    summary = summarize([pair], cell())
+    assert summary is not None
+    assert (summary.inter_token_latency_p50_s, summary.inter_token_latency_p90_s) == (1.0, 1.0)
+
+
+def test_a_batch_that_never_decodes_together() -> None:
+    """The first ends before the second starts."""
+    apart = request(4.0, sequence(0.5, 1.0), sequence(4.0))
+    assert not decodes(apart)
+    summary = summarize([apart], cell())
+    assert summary is not None
+    assert (summary.decode_tokens_per_s, summary.sequence_decode_tokens_per_s) == (None, None)
+    after = summarize([request(5.0, sequence(0.5, 1.0), sequence(4.0, 5.0))], cell())
+    assert after is not None
+    assert after.decode_tokens_per_s is not None
+    assert after.decode_tokens_per_s.mean == 1.0
+    assert after.sequence_decode_tokens_per_s is not None
+    assert after.sequence_decode_tokens_per_s.mean == (2.0 + 1.0) / 2
+
+
+def test_a_batch_of_one_is_one_sequence(fake_record: Make) -> None:
+    """All figures of one sequence are those of the batch."""
+    one = summary_of(fake_record([2.0, 2.1, 2.0]))
+    assert one.sequence_generation_tokens_per_s == one.generation_tokens_per_s
+    assert one.sequence_decode_tokens_per_s == one.decode_tokens_per_s
+    assert one.time_to_last_first_token_s == one.time_to_first_token_s
+
+
+@pytest.mark.parametrize("batch_size", [2, 5])
+def test_a_batch_in_lockstep_is_so_many_times_one_sequence(fake_record: Make, batch_size: int) -> None:
+    one = summary_of(fake_record([2.0, 2.1, 2.0]))
+    many = summary_of(fake_record([2.0, 2.1, 2.0], workload={"batch_size": batch_size}))
+    assert many.sequence_generation_tokens_per_s.mean == pytest.approx(one.generation_tokens_per_s.mean)
+    for name in ("generation", "total", "decode", "prefill"):
+        times = getattr(many, f"{name}_tokens_per_s").mean / getattr(one, f"{name}_tokens_per_s").mean
+        assert times == pytest.approx(batch_size)
+    assert many.duration_s == one.duration_s
 
 
 def test_summary_of_two() -> None:
@@ -104,7 +190,16 @@ def test_summary_of_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [sample(0.0), sample(times_s=()), sample(times_s=(0.0, 1.0)), sample(-1.0), sample(times_s=(-0.5, 1.0))]
+    "bad",
+    [
+        request(2.0),
+        request(2.0, sequence(0.5), sequence()),
+        sample(0.0),
+        sample(times_s=()),
+        sample(times_s=(0.0, 1.0)),
+        sample(-1.0),
+        sample(times_s=(-0.5, 1.0)),
+    ],
 )
 def test_no_summary_without_times(bad: Sample) -> None:
     assert summarize([], cell()) is None
@@ -257,26 +352,26 @@ def test_trend_p_of_extremes() -> None:
     assert float(trend_p([1, 2, 2, 1])) == 1.0
 
 
-def test_likeness_p() -> None:
+def test_autocorrelation_p() -> None:
     # 1 … 6: squared steps 5, squared distances from the mean 17.5; expected 2, variance 4 × 4 / 35
     score = (2 - 5 / 17.5) / math.sqrt(16 / 35)
-    assert float(likeness_p(range(1, 7))) == pytest.approx(0.5 * math.erfc(score / math.sqrt(2)))
-    assert float(likeness_p([1, 2, 1, 2, 1, 2])) > 0.97
-    assert float(likeness_p([2, 2, 2, 2])) == 1.0
+    assert float(autocorrelation_p(range(1, 7))) == pytest.approx(0.5 * math.erfc(score / math.sqrt(2)))
+    assert float(autocorrelation_p([1, 2, 1, 2, 1, 2])) > 0.97
+    assert float(autocorrelation_p([2, 2, 2, 2])) == 1.0
 
 
-def test_surprise_p() -> None:
+def test_outlier_p() -> None:
     # others 1 … 4: mean 2.5, stdev sqrt(5 / 3); a fifth of 5 is 2.5 / (stdev × sqrt(5 / 4)) away
     score = 2.5 / math.sqrt(5 / 3) / math.sqrt(5 / 4)
-    assert float(surprise_p(5.0, [1, 2, 3, 4])) == pytest.approx(2 * (1 - student_cdf_3(score)))
-    assert float(surprise_p(0.0, [1, 2, 3, 4])) == pytest.approx(2 * (1 - student_cdf_3(score)))
-    assert float(surprise_p(2.5, [1, 2, 3, 4])) == 1.0
-    assert float(surprise_p(1.1, [1.0, 1.0])) == 0.0
+    assert float(outlier_p(5.0, [1, 2, 3, 4])) == pytest.approx(2 * (1 - student_cdf_3(score)))
+    assert float(outlier_p(0.0, [1, 2, 3, 4])) == pytest.approx(2 * (1 - student_cdf_3(score)))
+    assert float(outlier_p(2.5, [1, 2, 3, 4])) == 1.0
+    assert float(outlier_p(1.1, [1.0, 1.0])) == 0.0
 
 
 def test_dependence() -> None:
     assert dependence([1, 2, 3, 4, 5, 6]) == "trend"
-    assert dependence([1, 2, 3, 3, 2, 1, 1, 2, 3, 3, 2, 1]) == "likeness"
+    assert dependence([1, 2, 3, 3, 2, 1, 1, 2, 3, 3, 2, 1]) == "autocorrelation"
     assert dependence([1, 3, 2, 1, 3, 2]) is None
     assert dependence([1.0] * 6) is None
 
@@ -292,77 +387,131 @@ def test_dependent_works_along_the_last_axis() -> None:
     rows = np.array([[1, 2, 3, 4, 5, 6], [1, 3, 2, 1, 3, 2.0]])
     assert dependent(rows).tolist() == [True, False]
     assert dependent(rows[None]).tolist() == [[True, False]]
-    for function in (trend_p, likeness_p, split_share):
+    for function in (trend_p, autocorrelation_p, between_group_variance):
         assert function(rows).tolist() == pytest.approx([float(function(row)) for row in rows])
 
 
-def test_split_share() -> None:
+def test_between_group_variance() -> None:
     # 1 1 5 5 5: between 4 × 4 × 6 / 5 of 19.2 in all; a lone value makes no group
-    assert float(split_share([5, 1, 5, 1, 5])) == pytest.approx(1.0)
-    assert float(split_share([1, 5, 5, 5, 5])) == pytest.approx(
+    assert float(between_group_variance([5, 1, 5, 1, 5])) == pytest.approx(1.0)
+    assert float(between_group_variance([1, 5, 5, 5, 5])) == pytest.approx(
         (2 * (3 - 4.2) ** 2 + 3 * (5 - 4.2) ** 2) / (3.2**2 + 4 * 0.8**2)
     )
-    assert float(split_share([2.0] * 5)) == 0.0
+    assert float(between_group_variance([2.0] * 5)) == 0.0
     assert two_groups([5, 1, 6, 1, 5]) == ([1, 1], [5, 5, 6])
     assert two_groups([1, 1, 1, 6, 5]) == ([1, 1, 1], [5, 6])
     assert two_groups([5, 5, 5, 5, 1]) == ([1, 5], [5, 5, 5])
 
 
 @given(st.lists(st.integers(1, 1000), min_size=4, max_size=12).filter(lambda values: len(set(values)) > 1))
-def test_two_groups_explain_what_split_share_says(values: list[int]) -> None:
+def test_two_groups_explain_what_between_group_variance_says(values: list[int]) -> None:
     low, high = two_groups(list(map(float, values)))
     mean = np.mean(values)
     between = len(low) * (np.mean(low) - mean) ** 2 + len(high) * (np.mean(high) - mean) ** 2
-    assert float(split_share(values)) == pytest.approx(between / (np.var(values) * len(values)))
+    assert float(between_group_variance(values)) == pytest.approx(between / (np.var(values) * len(values)))
 
 
-def quick(start_gaps_s: list[float], end_gaps_s: list[float], generate: int) -> Sample:
-    """The prediction from windows whose first token comes after 1 s and which end 0.25 s after the last."""
-    asked = Cell(
-        model=Model(model_id_or_path="m"),
-        workload=Workload(context_length=7, generate_length=generate),
-        settings=EngineSettings(engine="fake"),
-        protocol=Protocol(quick=True),
-    )
+WINDOW_CELL = Cell(
+    model=Model(model_id_or_path="m"),
+    workload=Workload(context_length=7, generate_length=60),
+    settings=EngineSettings(engine="fake"),
+    protocol=Protocol(quick=True),
+)
 
-    def window(name: str, gaps_s: list[float]) -> Sample:
-        times_s = tuple(np.cumsum([1.0, *gaps_s]).tolist())
-        return sample(times_s[-1] + 0.25, times_s).model_copy(update={"window": name})
 
-    return predict(window("start", start_gaps_s), window("end", end_gaps_s), asked)
+def window(*gaps_s: list[float], starts_s: tuple[float, ...] = (1.0,)) -> Sample:
+    """A window of sequences with these gaps, whose first tokens come at `starts_s`; it ends 0.25 s after the last."""
+    sequences = [
+        sequence(*np.cumsum([start_s, *gaps]).tolist()) for start_s, gaps in zip(starts_s, gaps_s, strict=True)
+    ]
+    ended_s = max(one.token_times_s[-1] for one in sequences)
+    return request(ended_s + 0.25, *sequences)
+
+
+def predicted(start: Sample, end: Sample, generate: int) -> Sample:
+    """The prediction from windows of a request for `generate` tokens."""
+    workload = replace(WINDOW_CELL.workload, generate_length=generate)
+    found = predict(start, end, replace(WINDOW_CELL, workload=workload))
+    assert found is not None
+    return found
+
+
+def gaps_of(whole: Sample, index: int = 0) -> list[float]:
+    gaps_s: list[float] = np.diff(whole.sequences[index].token_times_s).tolist()
+    return gaps_s
 
 
 def test_prediction_of_equal_gaps() -> None:
     # 16 gaps settle, at the start as in the whole request, at the end in the window alone
-    whole = quick([5.0] * 16 + [2.0] * 3, [9.0] * 16 + [2.0] * 4, 40)
-    assert np.diff(whole.token_times_s).tolist() == pytest.approx([5.0] * 16 + [2.0] * 23)
-    assert whole.token_times_s[0] == 1.0
+    whole = predicted(window([5.0] * 16 + [2.0] * 3), window([9.0] * 16 + [2.0] * 4), 40)
+    assert gaps_of(whole) == pytest.approx([5.0] * 16 + [2.0] * 23)
+    assert whole.sequences[0].token_times_s[0] == 1.0
     assert whole.duration_s == pytest.approx(1 + 16 * 5 + 23 * 2 + 0.25)
     assert (whole.output_tokens, whole.prompt_tokens) == (40, 7)
 
 
+RISING = [float(step) for step in range(1, 21)]
+
+
 def test_prediction_along_a_line() -> None:
     # gap i takes i seconds: 1 … 20 at the start, 56 … 59 at the end; those between are 21 … 59
-    whole = quick(list(range(1, 21)), [99.0] * 16 + [56.0, 57.0, 58.0, 59.0], 60)
-    assert np.diff(whole.token_times_s).tolist() == pytest.approx(range(1, 60))
+    whole = predicted(window(RISING), window([99.0] * 16 + [56.0, 57.0, 58.0, 59.0]), 60)
+    assert gaps_of(whole) == pytest.approx(range(1, 60))
 
 
-def test_quick_predicts_a_line_exactly(fake_record: Make) -> None:
-    script = {"prefill_s": 0.5, "token_s": 0.01, "token_growth_s": 0.001}
-    quick_one = fake_record(protocol={"repeats": 6, "quick": True}, **script).summary
-    full = fake_record(protocol={"repeats": 6}, **script).summary
-    assert quick_one is not None
-    assert full is not None
-    assert quick_one.predicted
-    assert quick_one.duration_s.mean == pytest.approx(full.duration_s.mean, rel=1e-9)
-    assert quick_one.generation_tokens_per_s.mean == pytest.approx(full.generation_tokens_per_s.mean, rel=1e-9)
-    assert quick_one.generation_tokens_per_s.interval is not None
-    assert quick_one.total_tokens_per_s.mean == pytest.approx(full.total_tokens_per_s.mean, rel=1e-9)
+def test_each_sequence_is_predicted_by_itself() -> None:
+    # of the second, all takes a tenth more
+    ended = [99.0] * 16 + [56.0, 57.0, 58.0, 59.0]
+    start = window(RISING, [1.1 * gap for gap in RISING], starts_s=(1.0, 1.0))
+    end = window(ended, [*ended[:16], *(1.1 * gap for gap in ended[16:])], starts_s=(1.0, 1.0))
+    whole = predicted(start, end, 60)
+    assert gaps_of(whole) == pytest.approx(range(1, 60))
+    assert gaps_of(whole, 1) == pytest.approx([1.1 * gap for gap in range(1, 60)])
+    assert whole.output_tokens == 120
+    assert whole.duration_s == pytest.approx(1 + 1.1 * sum(range(1, 60)) + 0.25)
+
+
+def test_only_gaps_while_all_sequences_run_tell_how_it_goes_on() -> None:
+    """The second starts when the first has 21 tokens; until then, and after the first has ended, it is slower."""
+    first, second = [9.0] * 20 + [2.0] * 30, [2.0] * 30 + [9.0] * 20
+    start = window(first, second, starts_s=(1.0, 181.0))
+    end = window([2.0] * 50, [2.0] * 50, starts_s=(1.0, 1.0))
+    whole = predicted(start, end, 200)
+    assert gaps_of(whole) == pytest.approx([*first, *[2.0] * 149])
+    assert gaps_of(whole, 1) == pytest.approx([*second, *[2.0] * 149])
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        window([2.0] * 16),  # all of it is settling
+        window([2.0] * 20, [2.0] * 20, starts_s=(1.0, 42.0)),  # never both
+        window([2.0] * 20, [2.0] * 20, starts_s=(1.0, 30.0)),  # both, but the second settles
+    ],
+)
+def test_no_prediction_without_a_time_of_even_decoding(start: Sample) -> None:
+    end = window(*[[2.0] * 20] * len(start.sequences), starts_s=(1.0,) * len(start.sequences))
+    assert predict(start, end, WINDOW_CELL) is None
+    assert predict(end, start, WINDOW_CELL) is None
+    pair = [start.model_copy(update={"window": "start"}), end.model_copy(update={"window": "end"})]
+    assert summarize(pair, WINDOW_CELL) is None
+
+
+@pytest.mark.parametrize("batch", [{}, {"batch_size": 3}])
+def test_quick_predicts_a_line_exactly(fake_record: Make, batch: dict[str, Any]) -> None:
+    script = {"prefill_s": 0.5, "token_s": 0.01, "token_growth_s": 0.001, "stagger_s": 0.002}
+    quick = summary_of(fake_record(protocol={"repeats": 6, "quick": True}, workload=batch, **script))
+    full = summary_of(fake_record(protocol={"repeats": 6}, workload=batch, **script))
+    assert quick.predicted
+    assert quick.duration_s.mean == pytest.approx(full.duration_s.mean, rel=1e-9)
+    assert quick.generation_tokens_per_s.mean == pytest.approx(full.generation_tokens_per_s.mean, rel=1e-9)
+    assert quick.generation_tokens_per_s.interval is not None
+    assert quick.total_tokens_per_s.mean == pytest.approx(full.total_tokens_per_s.mean, rel=1e-9)
+    assert quick.time_to_last_first_token_s.mean == pytest.approx(full.time_to_last_first_token_s.mean, rel=1e-9)
 
 
 def test_without_intervals(fake_record: Make) -> None:
-    known = fake_record([2.0, 2.1, 2.0, 2.1, 2.0, 2.1]).summary
-    assert known is not None
+    known = summary_of(fake_record([2.0, 2.1, 2.0, 2.1, 2.0, 2.1]))
     unknown = without_intervals(known)
     for name, quantity in known:
         if isinstance(quantity, Quantity):

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from speed_benchmark.machine import nvml
-
-from .fake_pynvml import FakeNvml
+from tests.machine.fake_pynvml import FakeNvml
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from speed_benchmark.machine import idle, nvml
-
-from .fake_pynvml import FakeNvml, NVMLError, memory, process
+from tests.machine.fake_pynvml import FakeNvml, NVMLError, memory, process
 
 Put = Callable[..., FakeNvml]
 IDLE = {"MemoryInfo": memory(2**20), "UtilizationRates": SimpleNamespace(gpu=0), "ComputeRunningProcesses": []}
@@ -95,3 +94,67 @@ def test_a_pause_of_others_is_not_idleness(gpus: Put, monkeypatch: pytest.Monkey
 def test_a_lost_gpu_is_no_error(gpus: Put) -> None:
     gpus(MemoryInfo=NVMLError, ComputeRunningProcesses=NVMLError)
     assert nvml.state(0).memory_used_bytes is None
+
+
+ONE, TWO = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-89aa0000-0000-4000-8000-000000000000"
+MIG = "MIG-31f1c1aa-0000-4000-8000-000000000000"
+HANDLES = {ONE: "gpu 0", TWO: "gpu 1", MIG: "part of gpu 1"}
+
+
+@pytest.fixture
+def two_gpus(gpus: Put) -> None:
+    """Two GPUs, the second of which has a MIG device."""
+    gpus(
+        Count=2,
+        HandleByUUID=lambda uuid: HANDLES.get(uuid, NVMLError),
+        DeviceHandleFromMigDeviceHandle={"part of gpu 1": "gpu 1"}.get,
+        UUID={"gpu 0": ONE, "gpu 1": TWO}.get,
+        Index={"gpu 0": 0, "gpu 1": 1}.get,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        (ONE, 0),
+        (TWO, 1),
+        ("GPU-8932", 0),
+        ("GPU-89a", 1),
+        ("GPU-89", None),
+        ("GPU-ffff", None),
+        (MIG, 1),
+        ("MIG-ffff", None),
+        ("", None),
+        ("0", None),
+    ],
+)
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_is_found_by_its_uuid(name: str, index: int | None) -> None:
+    assert nvml.index_of(name) == index
+
+
+def test_without_a_driver_no_uuid_is_found(gpus: Put) -> None:
+    gpus()
+    assert nvml.index_of(ONE) is None
+    assert nvml.index_of(MIG) is None
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ["0", "1"]),
+        ("1,0", ["0", "1"]),
+        (f"{TWO},{ONE}", ["0", "1"]),
+        (MIG, ["0", MIG]),
+        (f"{ONE}, {MIG}", ["0", MIG]),
+        ("MIG-ffff", ["0", "1"]),
+    ],
+)
+@pytest.mark.usefixtures("two_gpus")
+def test_cuda_is_told_the_index_or_the_mig_device(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [nvml.cuda_name(0), nvml.cuda_name(1)] == names

@@ -13,10 +13,9 @@ import psutil
 import pytest
 
 from speed_benchmark.machine.readings import Sampler, summarize
-from speed_benchmark.machine.sampler import Machine
-from speed_benchmark.record.record import Sample
-
-from .fake_pynvml import FakeNvml, process
+from speed_benchmark.machine.sampler import MachineReader
+from speed_benchmark.record.sample import Sample, Sequence
+from tests.machine.fake_pynvml import FakeNvml, process
 
 
 def gpu(energy_j: float | None = 0.0, power_w: float | None = 100.0, **changed: Any) -> dict[str, Any]:
@@ -126,10 +125,10 @@ def sample(start_s: float, duration_s: float) -> Sample:
         started_at_unix_s=0.0,
         started_at_s=start_s,
         duration_s=duration_s,
-        token_times_s=(duration_s / 2, duration_s),
-        prompt_tokens=1,
-        output_tokens=2,
-        output_digest="",
+        sequences=tuple(
+            Sequence(token_times_s=times_s, prompt_tokens=1, output_tokens=len(times_s), output_digest="")
+            for times_s in ((duration_s / 2, duration_s), (duration_s / 4, duration_s))
+        ),
     )
 
 
@@ -152,11 +151,36 @@ def test_the_window_of_a_request_comes_from_the_sampler() -> None:
     assert 0 <= readings.other_cores.mean <= (psutil.cpu_count() or 1) + 0.5
 
 
+def test_a_batch_starts_with_its_first_sequence_and_all_its_tokens_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = Sampler((), dict(os.environ))
+    time.sleep(0.05)
+    start_s = time.perf_counter() - 0.04
+    rows = [row(start_s + number / 2000, gpus=[gpu(100.0 * number)]) for number in range(-2, 84)]
+    monkeypatch.setattr(sampler, "_ask", lambda *_: rows)
+    readings = sampler.readings(sample(start_s, 0.04))
+    sampler.end()
+    assert readings is not None
+    energy = readings.energy
+    assert energy is not None
+    assert energy.prefill_joules == pytest.approx(energy.total_joules / 4)
+    assert energy.per_generated_token_joules == pytest.approx(energy.total_joules / 4)
+
+
+def test_a_request_without_tokens_has_no_readings() -> None:
+    sampler = Sampler((), dict(os.environ))
+    start_s = time.perf_counter()
+    time.sleep(0.02)
+    empty = Sequence(token_times_s=(), prompt_tokens=1, output_tokens=0, output_digest="")
+    untimed = sample(start_s, 0.01).model_copy(update={"sequences": (empty,)})
+    assert sampler.readings(untimed) is None
+    sampler.end()
+
+
 def test_the_time_of_others_is_not_its_own(tmp_path: Path) -> None:
     done = tmp_path / "done"
     program = f"import time\nwhile time.process_time() < 0.4: pass\nopen({str(done)!r}, 'w')"
     burn = [sys.executable, "-c", program]
-    machine = Machine([], os.getpid())
+    machine = MachineReader([], os.getpid())
     machine.read()
     before_s = machine.own_s()
     subprocess.run(burn, check=True)
@@ -178,7 +202,7 @@ def test_the_time_of_others_is_not_its_own(tmp_path: Path) -> None:
 def test_strangers_on_a_gpu_are_told_from_this_tool_and_from_other_countings(gpus: Callable[..., FakeNvml]) -> None:
     there = [process(os.getpid()), process(1)]
     gpus(ComputeRunningProcesses=lambda _: there, TotalEnergyConsumption=1000, CurrentClocksEventReasons=0x1)
-    machine = Machine([2], os.getpid())
+    machine = MachineReader([2], os.getpid())
     (first,) = machine.read()["gpus"]
     assert [name.split()[0] for name in first["foreign"]] == ["1"]
     nobody = 2**22 + 1
@@ -213,7 +237,7 @@ def test_a_sampler_that_was_killed_costs_its_readings_only() -> None:
 
 def test_the_sampler_ends_with_whoever_started_it(tmp_path: Path) -> None:
     program = (
-        "import os, signal; from speed_benchmark.measure.readings import Sampler\n"
+        "import os, signal; from speed_benchmark.machine.readings import Sampler\n"
         "print(Sampler((), dict(os.environ))._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -8,17 +8,20 @@ from typing import Any
 import pytest
 
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
+from speed_benchmark.judge.judge import judge
 from speed_benchmark.machine import idle
-from speed_benchmark.record.record import Outcome, Record
-from speed_benchmark.record.store import Store
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.record import Record
+from speed_benchmark.record.store import Store, read
 from speed_benchmark.run.interrupt import Interrupt
 from speed_benchmark.run.limits import Limits
-from speed_benchmark.run.plan import Load
+from speed_benchmark.run.observer import NullObserver
+from speed_benchmark.run.plan import LoadGroup
 from speed_benchmark.run.policy import Policy
-from speed_benchmark.run.progress import Silence
-from speed_benchmark.run.sweep import run
+from speed_benchmark.run.sweep import run_sweep
+from tests.machine.fake_pynvml import FakeNvml, memory, process
 
-from .fake_pynvml import FakeNvml, memory, process
+pytestmark = pytest.mark.engine
 
 NOBODY = 2**22 + 1
 BUSY = {
@@ -47,9 +50,10 @@ def sweep(fake_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.M
     def measure(limits: Limits) -> Record:
         store = Store(tmp_path / "out")
         store.open()
+        groups, policy = [LoadGroup((cell,), (0,))], Policy(no_skip=True)
         with Interrupt() as interrupt:
-            ((record, _),) = run([Load((cell,), (0,))], store, Policy(no_skip=True), limits, Silence(), interrupt)
-        return record
+            (stored,) = run_sweep(groups, store, policy, limits, NullObserver(), interrupt)
+        return read(stored.path)
 
     return measure
 
@@ -68,9 +72,8 @@ def test_a_busy_gpu_that_is_allowed_is_doubted(gpus: Callable[..., FakeNvml], sw
     record = sweep(Limits(allow_busy=True))
     assert record.outcome is Outcome.OK
     assert record.busy == REASONS
-    assert [finding.text for finding in record.findings if finding.code == "busy_gpu"] == [
-        f"before the load {reason}" for reason in REASONS
-    ]
+    found = [finding.values for finding in judge(record).findings if finding.code == "busy_gpu"]
+    assert found == [{"reason": reason} for reason in REASONS]
 
 
 def test_a_gpu_that_becomes_idle_is_waited_for(gpus: Callable[..., FakeNvml], sweep: Sweep) -> None:

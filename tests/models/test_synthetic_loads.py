@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from speed_benchmark.models import catalogue, synthetic
+from speed_benchmark.models import synthetic
+from tests.shapes import GENERATION, TINY, tiny
 
-LAYERS, HIDDEN = 24, 256
+pytestmark = pytest.mark.engine
+
+LAYERS = 24
 
 
 @pytest.mark.parametrize(
@@ -26,18 +29,8 @@ def test_it_loads_and_stays_finite(tmp_path: Path, suffix: str, dtype: str) -> N
     import torch
     from transformers import AutoModelForCausalLM
 
-    entry = catalogue.lookup(f"Qwen2.5-0.5B-Instruct{suffix}")
-    assert entry is not None
-    config = entry.config | {
-        "hidden_size": HIDDEN,
-        "intermediate_size": 512,
-        "num_attention_heads": 4,
-        "vocab_size": 1024,
-        "bos_token_id": 0,
-        "eos_token_id": 1,
-        "torch_dtype": dtype,
-    }
-    folder = synthetic.synthesize(config, entry.generation_config, tmp_path / "model")
+    config = tiny(suffix, num_hidden_layers=LAYERS, torch_dtype=dtype)
+    folder = synthetic.synthesize(config, GENERATION, tmp_path / "model")
     model, loading = AutoModelForCausalLM.from_pretrained(
         folder, dtype="auto", device_map="cpu", output_loading_info=True
     )
@@ -45,12 +38,14 @@ def test_it_loads_and_stays_finite(tmp_path: Path, suffix: str, dtype: str) -> N
     with torch.no_grad():
         output = model(torch.arange(64)[None], output_hidden_states=True)
         stack = [state.float() for state in output.hidden_states]
-        weight: Any = model.model.layers[0].mlp.gate_proj(torch.eye(HIDDEN, dtype=model.dtype))
+        weight: Any = model.model.layers[0].mlp.gate_proj(torch.eye(TINY["hidden_size"], dtype=model.dtype))
     assert len(stack) == LAYERS + 1
     assert torch.isfinite(output.logits).all()
     # Far from 65504, float16's largest; and every layer still adds to the stream.
     assert max(float(state.abs().max()) for state in stack) < 100
     assert not any(before.equal(after) for before, after in pairwise(stack))
     # As its kernel dequantises it: the scales and the zero point are right where the mean is 0 and the deviation 0.02.
-    assert float(weight.float().mean()) == pytest.approx(0.0, abs=5 * 0.02 / (HIDDEN * 512) ** 0.5)
+    assert float(weight.float().mean()) == pytest.approx(
+        0.0, abs=5 * 0.02 / (TINY["hidden_size"] * TINY["intermediate_size"]) ** 0.5
+    )
     assert float(weight.float().std()) == pytest.approx(0.02, rel=0.02)

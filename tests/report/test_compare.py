@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -10,28 +11,54 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from speed_benchmark.record.record import Record, Verdict
-from speed_benchmark.report.compare import Change, compare
+from speed_benchmark.judge.judge import judged
+from speed_benchmark.record.record import Record
+from speed_benchmark.report import documents
+from speed_benchmark.report.compare import (
+    LEAST_EFFECT,
+    Change,
+    Comparisons,
+    Measured,
+    Reason,
+    Unlike,
+    compare,
+    measured,
+)
+from speed_benchmark.report.words import words
+from tests.report.made import record as made
+from tests.report.made import vary
 
 Command = Callable[..., CompletedProcess[str]]
-Vary = Callable[..., Record]
 
 
-def with_speeds(record: Record, speeds: list[float], process: int = 0) -> Record:
-    """`record` with one repeat a speed."""
-    sample = record.samples[0]
-    samples = tuple(
-        sample.model_copy(update={"duration_s": sample.output_tokens / speed, "process": process}) for speed in speeds
-    )
-    return record.model_copy(update={"samples": samples, "verdict": Verdict.VALID})
+def kept(record: Record) -> Measured:
+    return measured(judged(record))
+
+
+def compared(before: Sequence[Record], after: Sequence[Record], *across: Unlike) -> Comparisons:
+    return compare([kept(one) for one in before], [kept(one) for one in after], frozenset(across))
+
+
+def with_speeds(base: Measured, speeds: Sequence[float]) -> Measured:
+    """`base` with one repeat a speed, in one process."""
+    return replace(base, speeds={0: tuple(speeds)})
+
+
+def codes(reasons: Sequence[Reason]) -> list[str]:
+    return [reason.code for reason in reasons]
 
 
 @pytest.fixture(scope="session")
-def base(measured: dict[str, Record], vary: Vary) -> Record:
+def ok(measured: dict[str, Record]) -> Record:
     return vary(measured["ok"])
 
 
-def test_the_interval_is_welch_on_log_speeds(base: Record) -> None:
+@pytest.fixture(scope="session")
+def base(ok: Record) -> Measured:
+    return kept(ok)
+
+
+def test_the_interval_is_welch_on_log_speeds(base: Measured) -> None:
     old, new = [100.0, 103, 99, 101, 98, 102.5], [107.0, 104, 111, 108, 103.5, 109]
     cell = compare([with_speeds(base, old)], [with_speeds(base, new)]).cells[0]
     assert cell.ratio is not None
@@ -42,17 +69,17 @@ def test_the_interval_is_welch_on_log_speeds(base: Record) -> None:
     assert cell.change is Change.FASTER
 
 
-def test_over_all_is_the_mean_of_the_logs_with_its_own_interval(base: Record, vary: Vary) -> None:
-    other = vary(base, input_tokens=60)
+def test_over_all_is_the_mean_of_the_logs_with_its_own_interval(base: Measured, ok: Record) -> None:
+    other = kept(vary(ok, input_tokens=60))
     old = [with_speeds(base, [100, 101, 99, 100, 102, 98]), with_speeds(other, [50, 50.4, 49.8, 50.1, 49.7, 50])]
     new = [with_speeds(base, [90, 91, 89, 90.5, 90, 89.5]), with_speeds(other, [55, 55.3, 54.6, 55, 55.2, 54.9])]
-    compared = compare(old, new)
-    ratios = [cell.ratio for cell in compared.cells]
-    assert [cell.change for cell in compared.cells] == [Change.SLOWER, Change.FASTER]
-    assert compared.overall is not None
-    assert compared.overall.value == pytest.approx(math.sqrt(math.prod(ratio.value for ratio in ratios if ratio)))
-    errors = [np.var(np.log([sample.duration_s for sample in record.samples]), ddof=1) / 6 for record in old + new]
-    width = math.log(compared.overall.high or 0) - math.log(compared.overall.low or 0)
+    found = compare(old, new)
+    ratios = [cell.ratio for cell in found.cells]
+    assert [cell.change for cell in found.cells] == [Change.SLOWER, Change.FASTER]
+    assert found.overall is not None
+    assert found.overall.value == pytest.approx(math.sqrt(math.prod(ratio.value for ratio in ratios if ratio)))
+    errors = [np.var(np.log(record.speeds[0]), ddof=1) / 6 for record in old + new]
+    width = math.log(found.overall.high or 0) - math.log(found.overall.low or 0)
     least = 2 * stats.t.ppf(0.975, 20) * math.sqrt(sum(errors)) / 2  # 20: the most degrees of freedom there can be
     most = 2 * stats.t.ppf(0.975, 5) * math.sqrt(sum(errors)) / 2  # 5: the fewest
     assert least <= width <= most
@@ -61,7 +88,7 @@ def test_over_all_is_the_mean_of_the_logs_with_its_own_interval(base: Record, va
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 @pytest.mark.parametrize("repeats", [6, 10])
 def test_pairs_of_the_same_are_called_different_at_most_one_time_in_twenty(
-    base: Record, kind: str, repeats: int, capsys: pytest.CaptureFixture[str]
+    base: Measured, kind: str, repeats: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     random, pairs, different, decided = np.random.default_rng(7), 4000, 0, 0
     for _ in range(pairs):
@@ -77,7 +104,7 @@ def test_pairs_of_the_same_are_called_different_at_most_one_time_in_twenty(
     assert decided / pairs > 0.75
 
 
-def test_a_real_difference_is_found(base: Record) -> None:
+def test_a_real_difference_is_found(base: Measured) -> None:
     random = np.random.default_rng(3)
     found = 0
     for _ in range(200):
@@ -86,28 +113,24 @@ def test_a_real_difference_is_found(base: Record) -> None:
     assert found >= 150  # the rest is mostly without a verdict, because its repeats look dependent
 
 
-def test_too_few_or_dependent_repeats_give_a_ratio_and_no_verdict(base: Record) -> None:
+def test_too_few_or_dependent_repeats_give_a_ratio_and_no_verdict(base: Measured) -> None:
     few = compare([with_speeds(base, [100, 101, 99])], [with_speeds(base, [50, 51, 49])]).cells[0]
     assert few.change is Change.UNDECIDED
     assert few.ratio is not None
     assert few.ratio.value == pytest.approx(0.5, abs=0.01)
     assert few.ratio.low is None
-    assert "6 are needed" in few.reason
+    assert few.reasons == (Reason("few_repeats", {"count": 3, "needed": 6}),)
+    assert few.reasons[0].text(words("en")) == "no verdict from 3 repeats: 6 are needed on each side"
     rising = compare([with_speeds(base, list(range(100, 110)))], [with_speeds(base, [50, 51, 49, 50, 52, 48])]).cells[0]
     assert rising.change is Change.UNDECIDED
-    assert "depend on each other" in rising.reason
+    assert codes(rising.reasons) == ["dependent_repeats"]
 
 
-def test_the_process_is_the_unit_where_there_are_several(base: Record) -> None:
+def test_the_process_is_the_unit_where_there_are_several(base: Measured) -> None:
     """Two processes each lucky or unlucky as a whole: many repeats must not make that look certain."""
 
-    def processes(means: list[float]) -> list[Record]:
-        return [
-            with_speeds(
-                base.model_copy(update={"record_id": f"sha256:{mean}"}), [mean + step for step in (0, 0.1, -0.1, 0.05)]
-            )
-            for mean in means
-        ]
+    def processes(means: list[float]) -> list[Measured]:
+        return [with_speeds(base, [mean + step for step in (0, 0.1, -0.1, 0.05)]) for mean in means]
 
     cell = compare(processes([100, 110, 95]), processes([104, 93, 99])).cells[0]
     assert cell.change is Change.SAME
@@ -116,41 +139,87 @@ def test_the_process_is_the_unit_where_there_are_several(base: Record) -> None:
     assert math.log(cell.ratio.high or 0) == pytest.approx(test.confidence_interval(0.95).high, abs=1e-3)
     two = compare(processes([100, 101]), processes([50, 51])).cells[0]
     assert two.change is Change.UNDECIDED
-    assert "3 are needed" in two.reason
+    assert two.reasons == (Reason("few_processes", {"count": 2, "needed": 3}),)
 
 
-def test_unlike_machines_and_protocols_are_not_compared_unless_asked(
-    base: Record, measured: dict[str, Record], vary: Vary
-) -> None:
-    other = vary(measured["ok"], machine=base.machine.model_copy(update={"processor": "Xeon"}))
-    cell = compare([base], [other]).cells[0]
+@pytest.mark.parametrize(
+    ("ratio", "change"),
+    [
+        (1.000004, Change.SAME),
+        (0.9999, Change.SAME),
+        (1 + 0.9 * LEAST_EFFECT, Change.SAME),
+        (1 + 1.1 * LEAST_EFFECT, Change.FASTER),
+        (1 - 1.1 * LEAST_EFFECT, Change.SLOWER),
+    ],
+)
+def test_an_effect_that_matters_to_nobody_is_no_difference(base: Measured, ratio: float, change: Change) -> None:
+    """Speeds without spread that differ by 4 millionths were called slower, and by the gate a regression."""
+    old, new = with_speeds(base, [100.0] * 6), with_speeds(base, [100.0 * ratio] * 6)
+    cell = compare([old], [new]).cells[0]
+    assert cell.change is change
+    assert cell.regressed(0.0) is (change is Change.SLOWER)
+
+
+def test_what_is_below_the_clocks_resolution_is_no_difference(base: Measured) -> None:
+    short = replace(base, shortest_s=1e-4)
+    old, new = with_speeds(short, [100.0] * 6), with_speeds(short, [100.5] * 6)
+    assert compare([old], [new]).cells[0].change is Change.SAME
+    assert compare([with_speeds(base, [100.0] * 6)], [with_speeds(base, [100.5] * 6)]).cells[0].change is Change.FASTER
+
+
+def test_unlike_machines_and_protocols_are_not_compared_unless_asked(ok: Record) -> None:
+    other = vary(ok, machine=ok.machine.model_copy(update={"processor": "Xeon"}))
+    cell = compared([ok], [other]).cells[0]
     assert (cell.change, cell.ratio) == (Change.NOT_COMPARED, None)
-    assert "unlike processors: AMD EPYC 9555, 16 cores / Xeon, 16 cores" in cell.reason
-    assert compare([base], [other], across=frozenset({"machine"})).cells[0].ratio is not None
-    warm = vary(measured["ok"], protocol={"warmups": 3})
-    assert "unlike warm-ups: 1 / 3" in compare([base], [warm]).cells[0].reason
-    assert compare([base], [warm], across=frozenset({"machine"})).cells[0].ratio is None
-    assert compare([base], [warm], across=frozenset({"protocol"})).cells[0].ratio is not None
-    quick = vary(measured["ok"], protocol={"quick": True}, samples=())
-    assert compare([base], [quick]).cells[0].ratio is None
+    assert cell.reasons == (Reason("unlike_processors", {"values": ("AMD EPYC 9555, 16 cores", "Xeon, 16 cores")}),)
+    unlike = "unlike processors: AMD EPYC 9555, 16 cores / Xeon, 16 cores"
+    assert cell.reasons[0].text(words("en")) == unlike
+    assert compared([ok], [other], "machine").cells[0].ratio is not None
+    warm = vary(ok, protocol={"warmups": 3})
+    assert codes(compared([ok], [warm]).cells[0].reasons) == ["unlike_warmups"]
+    assert compared([ok], [warm], "machine").cells[0].ratio is None
+    assert compared([ok], [warm], "protocol").cells[0].ratio is not None
+    quick = vary(ok, protocol={"quick": True}, samples=())
+    assert compared([ok], [quick]).cells[0].ratio is None
 
 
-def test_what_no_longer_runs_is_broken(base: Record, measured: dict[str, Record], vary: Vary) -> None:
+def test_each_difference_is_said_in_the_language_of_the_report(ok: Record) -> None:
+    chat = vary(ok, prompt="chat")
+    document = documents.comparison(compared([ok], [chat]), "zh", "qwen2.5")
+    assert document.data[0].reason_codes == ("unlike_prompts",)  # type: ignore[attr-defined]
+    assert document.tables[0].notes == ("[1] 提示词不同：随机 / 对话",)
+
+
+def test_batches_of_unlike_size_are_unlike_cells(ok: Record) -> None:
+    assert compared([ok], [vary(made(batch_size=4))]).cells == ()
+
+
+def test_what_no_longer_runs_is_broken(ok: Record, measured: dict[str, Record]) -> None:
     oom = vary(measured["oom"])
-    assert compare([base], [oom]).cells[0].change is Change.BROKEN
-    assert compare([oom], [base]).cells[0].change is Change.FIXED
-    assert compare([oom], [oom]).cells[0].change is Change.NOT_COMPARED
-    assert compare([base], [oom]).cells[0].regressed(0.5)
-    invalid = vary(measured["invalid"], protocol={"repeats": 7})
-    assert compare([base], [invalid]).cells[0].change is Change.BROKEN
+    broken = compared([ok], [oom]).cells[0]
+    assert broken.change is Change.BROKEN
+    assert [reason.text(words("en")) for reason in broken.reasons] == ["ok -> oom"]
+    assert compared([oom], [ok]).cells[0].change is Change.FIXED
+    both = compared([oom], [oom]).cells[0]
+    assert both.change is Change.NOT_COMPARED
+    assert [reason.text(words("en")) for reason in both.reasons] == ["oom on both sides"]
+    assert broken.regressed(0.5)
+    invalid = compared([ok], [vary(measured["invalid"], protocol={"repeats": 7})]).cells[0]
+    assert invalid.change is Change.BROKEN
+    assert [reason.text(words("en")) for reason in invalid.reasons] == ["ok -> invalid"]
 
 
-def test_cells_of_one_side_are_named(base: Record, measured: dict[str, Record], vary: Vary) -> None:
-    longer = vary(measured["ok"], input_tokens=60)
-    compared = compare([base, longer], [base])
-    assert compared.only_before == (longer,)
-    assert compared.only_after == ()
-    assert len(compared.cells) == 1
+def test_cells_of_one_side_are_named(ok: Record) -> None:
+    longer = vary(ok, input_tokens=60)
+    found = compared([ok, longer], [ok])
+    assert [one.row.record_id for one in found.only_before] == [longer.record_id]
+    assert found.only_after == ()
+    assert len(found.cells) == 1
+
+
+def test_what_is_kept_of_a_record_holds_no_token_times(ok: Record) -> None:
+    """So that two folders of any size can be compared."""
+    assert len(repr(kept(ok))) < len(repr(ok)) / 3
 
 
 @pytest.mark.parametrize(
@@ -164,7 +233,6 @@ def test_cells_of_one_side_are_named(base: Record, measured: dict[str, Record], 
 )
 def test_gate(
     measured: dict[str, Record],
-    vary: Vary,
     stored: Callable[..., Path],
     command: Command,
     factor: float,
@@ -187,7 +255,7 @@ def test_gate(
 
 
 def test_gate_without_an_interval_does_not_pass(
-    measured: dict[str, Record], vary: Vary, stored: Callable[..., Path], command: Command
+    measured: dict[str, Record], stored: Callable[..., Path], command: Command
 ) -> None:
     few = vary(measured["doubtful"])
     folder = stored([few])
@@ -196,9 +264,7 @@ def test_gate_without_an_interval_does_not_pass(
     assert "No cell of 1 has an interval to decide by." in done.stdout
 
 
-def test_no_common_cell_is_one_line(
-    measured: dict[str, Record], vary: Vary, stored: Callable[..., Path], command: Command
-) -> None:
+def test_no_common_cell_is_one_line(measured: dict[str, Record], stored: Callable[..., Path], command: Command) -> None:
     one, other = stored([vary(measured["ok"])], "one"), stored([vary(measured["ok"], input_tokens=7)], "other")
     done = command("compare", one, other)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -15,29 +15,23 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from speed_benchmark.record.record import Agreement, Record
-from speed_benchmark.record.store import serialize
+from speed_benchmark.judge.judge import judged
+from speed_benchmark.record.record import Record
 from speed_benchmark.report import documents
-from speed_benchmark.report.exports import to_csv
+from speed_benchmark.report.exports import to_csv, to_json
 from speed_benchmark.report.formats import render
-from speed_benchmark.report.rows import Row, rows
-from speed_benchmark.report.tables import explain, explain_all, print_table
-from speed_benchmark.report.words import WORDS, Format, Language
+from speed_benchmark.report.words import Format, Language, words
+from tests.report.made import GIB, record, shown, vary
 
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., CompletedProcess[str]]
-Vary = Callable[..., Record]
-
-
-def table_rows(records: list[Record]) -> list[Row]:
-    return rows((f"{index}.json", record) for index, record in enumerate(records))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize(("form", "suffix"), [("markdown", "md"), ("rst", "rst"), ("text", "txt")])
 def test_golden(golden_records: list[Record], language: Language, form: Format, suffix: str) -> None:
     """UPDATE_GOLDEN=1 writes the files anew; look at the difference before it is committed."""
-    text = render(documents.report(table_rows(golden_records), language, "qwen2.5"), form)
+    text = render(documents.report(shown(golden_records, language), language, "qwen2.5"), form)
     file = GOLDEN / f"report.{language}.{suffix}"
     if os.environ.get("UPDATE_GOLDEN"):
         file.write_text(text)
@@ -71,14 +65,16 @@ def leaves(value: object) -> Iterator[object]:
 @pytest.mark.parametrize("form", ["markdown", "rst", "text"])
 def test_no_number_that_is_not_in_the_store(golden_records: list[Record], language: Language, form: Format) -> None:
     """Speeds are rounded to two decimals, memory is in GiB with two decimals; all else is as stored."""
-    found = [leaf for record in golden_records for leaf in leaves(record.model_dump(mode="json"))]
+    content = [record.model_dump(mode="json") for record in golden_records]
+    content += [judged(record).judgement.model_dump(mode="json") for record in golden_records]
+    found = [leaf for one in content for leaf in leaves(one)]
     numbers = [leaf for leaf in found if isinstance(leaf, int | float) and not isinstance(leaf, bool)]
     known = {f"{number:.2f}" for number in numbers} | {f"{number / 2**30:.2f}" for number in numbers}
     known |= {str(number) for number in numbers}
     known |= {str(len(record.samples)) for record in golden_records} | {str(len(r.warmups)) for r in golden_records}
-    texts = [leaf for leaf in found if isinstance(leaf, str)] + list(WORDS[language].values())
+    texts = [leaf for leaf in found if isinstance(leaf, str)] + list(words(language).values())
     known |= {number for text in texts for number in re.findall(r"\d+(?:\.\d+)*", text)}
-    report = render(documents.report(table_rows(golden_records), language, "qwen2.5"), form)
+    report = render(documents.report(shown(golden_records, language), language, "qwen2.5"), form)
     printed = re.findall(r"\d+(?:\.\d+)*", re.sub(r"\[\d+\]", "", report))
     assert len(printed) > 100
     assert [number for number in printed if number not in known] == []
@@ -86,26 +82,28 @@ def test_no_number_that_is_not_in_the_store(golden_records: list[Record], langua
 
 def test_csv_holds_the_store_unrounded(golden_records: list[Record]) -> None:
     by_id = {record.record_id: record for record in golden_records}
-    lines = list(csv.DictReader(io.StringIO(to_csv(table_rows(golden_records)))))
+    lines = list(csv.DictReader(io.StringIO(to_csv(shown(golden_records)))))
     assert len(lines) == len(golden_records)
     for line in lines:
         record = by_id[line["record_id"]]
-        if record.summary is None:
+        summary = judged(record).judgement.summary
+        if summary is None:
             assert line["generation_tokens_per_s"] == ""
             continue
-        assert float(line["generation_tokens_per_s"]) == record.summary.generation_tokens_per_s.mean
-        assert float(line["total_tokens_per_s"]) == record.summary.total_tokens_per_s.mean
+        assert float(line["generation_tokens_per_s"]) == summary.generation_tokens_per_s.mean
+        assert float(line["total_tokens_per_s"]) == summary.total_tokens_per_s.mean
+        assert json.loads(line["record_ids"]) == [record.record_id]
         speeds = [sample.output_tokens / sample.duration_s for sample in record.samples]
         assert json.loads(line["repeat_tokens_per_s"]) == speeds
-        gaps = np.concatenate([np.diff(sample.token_times_s) for sample in record.samples])
+        gaps = np.concatenate([np.diff(sample.sequences[0].token_times_s) for sample in record.samples])
         if len(gaps) >= 64:
             assert json.loads(line["inter_token_s"])[2] == pytest.approx(np.median(gaps), rel=1e-12)
 
 
 def test_qwen3_speed_counts_the_prompt(golden_records: list[Record]) -> None:
-    shown = table_rows(golden_records)
-    plain, total = (render(documents.report(shown, "en", speed), "markdown") for speed in ("qwen2.5", "qwen3"))
-    row = next(row for row in shown if row.input_tokens == 6144 and row.measured)
+    rows = shown(golden_records)
+    plain, total = (render(documents.report(rows, "en", speed), "markdown") for speed in ("qwen2.5", "qwen3"))
+    row = next(row for row in rows if row.context_length == 6144 and row.measured)
     assert row.total_tokens_per_s is not None
     assert row.generation_tokens_per_s is not None
     assert row.total_tokens_per_s == pytest.approx(row.generation_tokens_per_s * (6144 + 80) / 80)
@@ -117,7 +115,7 @@ def test_qwen3_speed_counts_the_prompt(golden_records: list[Record]) -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_rst_is_read_by_docutils_with_spanned_cells(golden_records: list[Record], language: Language) -> None:
-    text = render(documents.report(table_rows(golden_records), language, "qwen2.5"), "rst")
+    text = render(documents.report(shown(golden_records, language), language, "qwen2.5"), "rst")
     tree = docutils.core.publish_doctree(text, settings_overrides={"report_level": 1, "halt_level": 2})
     tables = list(tree.findall(docutils.nodes.table))
     assert len(tables) == 2  # transformers and vLLM
@@ -127,7 +125,7 @@ def test_rst_is_read_by_docutils_with_spanned_cells(golden_records: list[Record]
 
 
 def test_markdown_is_read_with_one_cell_a_figure(golden_records: list[Record]) -> None:
-    text = render(documents.report(table_rows(golden_records), "en", "qwen2.5"), "markdown")
+    text = render(documents.report(shown(golden_records), "en", "qwen2.5"), "markdown")
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     assert sum(token.type == "table_open" for token in tokens) == 2
     heads = sum(token.type == "th_open" for token in tokens)
@@ -138,7 +136,7 @@ def test_markdown_is_read_with_one_cell_a_figure(golden_records: list[Record]) -
 
 
 def test_layout_of_the_qwen_page(golden_records: list[Record]) -> None:
-    text = render(documents.report(table_rows(golden_records), "en", "qwen2.5"), "markdown")
+    text = render(documents.report(shown(golden_records), "en", "qwen2.5"), "markdown")
     assert "| Model | Input Length | Quantization | GPU Num | Speed (tokens/s) | GPU Memory (GiB) |" in text
     vllm = text[text.index("(vLLM)") :]
     assert "| Model | Input Length | Quantization | GPU Num | Speed (tokens/s) |\n" in vllm  # memory is not known
@@ -147,7 +145,7 @@ def test_layout_of_the_qwen_page(golden_records: list[Record]) -> None:
 
 
 def test_outcomes_and_doubts_say_why_below_the_table(golden_records: list[Record]) -> None:
-    lines = render(documents.report(table_rows(golden_records), "en", "qwen2.5"), "markdown").splitlines()
+    lines = render(documents.report(shown(golden_records), "en", "qwen2.5"), "markdown").splitlines()
     cells = {length: next(line for line in lines if f"| {length} |" in line) for length in ("30720", "63488", "129024")}
     assert re.search(r"\d\.\d\d doubtful \[1\]", cells["30720"])
     assert "| oom [2] |" in cells["63488"]
@@ -158,89 +156,73 @@ def test_outcomes_and_doubts_say_why_below_the_table(golden_records: list[Record
     assert "79 out" in notes[2]
 
 
-def test_the_terminal_explains_each_record_below_its_name(measured: dict[str, Record], vary: Vary) -> None:
-    slow = measured["ok"].warmups[0].model_copy(update={"duration_s": 2.5})
-    short, long = (vary(measured["ok"], input_tokens=tokens) for tokens in (6, 600))
-    long = long.model_copy(update={"warmups": (slow,)})
-    failed = vary(measured["oom"], input_tokens=6000)
-    lines = explain_all([short, long, failed])
-    assert [line for line in lines if not line.startswith(("  ", "all: "))] == [
-        f"Qwen2.5-0.5B-Instruct BF16 transformers {tokens}" for tokens in (6, 600, 6000)
-    ]
-    ran = "ran: BF16, fake attention, eager, rope default, on fake"
-    assert lines[-1] == f"all: {ran}"
-    assert f"  {ran}" not in lines
-    assert lines.count("  the first request took 2.5 s, 2.8 times as long as a repeat") == 1
-    assert lines.index("  the first request took 2.5 s, 2.8 times as long as a repeat") > lines.index(
-        "Qwen2.5-0.5B-Instruct BF16 transformers 600"
-    )
-    assert explain_all([short]) == explain(short)
-    agreed = short.model_copy(update={"agreement": Agreement(engine="vllm", record_id="", compared=16, agreed=12)})
-    assert "vllm chose the same first 12 of 16 tokens" in explain(agreed)
-    assert explain_all([]) == []
-
-
-def test_the_terminal_shows_an_interval_and_no_other_spread(
-    measured: dict[str, Record], vary: Vary, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    seven = measured["ok"]
-    assert seven.summary
-    interval = seven.summary.generation_tokens_per_s.interval
-    assert interval
-    print_table([seven], [])
-    shown = capsys.readouterr().out
-    assert f"{seven.summary.generation_tokens_per_s.mean:.2f} ± {(interval.high - interval.low) / 2:.2f} " in shown
-    assert "95 % confidence interval" in shown
-    print_table([vary(seven, samples=seven.samples[:3], protocol={"repeats": 3})], [])
-    assert "±" not in capsys.readouterr().out
-
-
-def test_the_terminal_shows_many_repeats_some_together(
-    measured: dict[str, Record], vary: Vary, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seven = measured["ok"]
-    rows = [(30, 30, "repeat 30 "), (31, 16, "repeat 31 "), (100, 25, "repeats 97 to 100 ")]
-    for count, lines, last in rows:
-        samples = tuple(seven.samples[number % 7] for number in range(count))
-        record = vary(seven, samples=samples, protocol={"repeats": count})
-        print_table([record], [])
-        bars = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("repeat")]
-        assert len(bars) == lines
-        assert bars[-1].startswith(last)
-    mean = sum(sample.output_tokens / sample.duration_s for sample in samples[96:]) / 4
-    assert bars[-1].endswith(f" {mean:.2f}")
-
-
-def test_only_what_varies_is_a_column(
-    golden_records: list[Record], measured: dict[str, Record], vary: Callable[..., Record]
-) -> None:
-    cold = vary(measured["ok"], gpus=1, input_tokens=1, protocol={"warmups": 2})
-    both = table_rows([golden_records[0], cold])
-    alike = render(documents.report(both[:1], "en", "qwen2.5"), "markdown")
+def test_only_what_varies_is_a_column(golden_records: list[Record], measured: dict[str, Record]) -> None:
+    alike = render(documents.report(shown(golden_records[:1]), "en", "qwen2.5"), "markdown")
     assert "Machine" not in alike
-    other = cold.machine.model_copy(update={"driver": "580.1"})
-    moved = vary(measured["ok"], gpus=1, machine=other)
-    text = render(documents.report(table_rows([golden_records[0], moved]), "en", "qwen2.5"), "markdown")
+    moved = vary(measured["ok"], gpus=1)
+    moved = vary(moved, gpus=1, machine=moved.machine.model_copy(update={"driver": "580.1"}))
+    text = render(documents.report(shown([golden_records[0], moved]), "en", "qwen2.5"), "markdown")
     assert "| Driver |" in text
     assert "| 580.1 |" in text
 
 
-def test_the_newest_record_of_a_cell_stands_in_the_table(
-    measured: dict[str, Record], vary: Callable[..., Record]
-) -> None:
-    old = vary(measured["ok"], factor=2.0)
-    new = vary(measured["ok"], created_at="2026-02-02T00:00:00+00:00")
-    text = render(documents.report(table_rows([new, old]), "en", "qwen2.5"), "markdown")
-    assert text.count("| Qwen2.5-0.5B-Instruct |") == 1
-    assert f"{new.summary.generation_tokens_per_s.mean:.2f}" in text  # type: ignore[union-attr]
-    assert "1 older record" in text
+def test_options_of_an_engine_are_columns_under_their_own_names(measured: dict[str, Record]) -> None:
+    """Also those of an engine that is not installed here."""
+    records = [
+        vary(
+            measured["ok"], engine="elsewhere", input_tokens=length, options={"page_tokens": 16 * length, "greed": True}
+        )
+        for length in (1, 2)
+    ]
+    rows = shown([*records, vary(measured["ok"])])
+    text = render(documents.report(rows, "en", "qwen2.5"), "markdown")
+    assert "### Qwen2.5-0.5B-Instruct (elsewhere)" in text
+    assert "| page\\_tokens |" in text
+    assert "greed: yes" in text
+    lines = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    assert [line["page_tokens"] for line in lines] == ["16", "32", ""]
+    assert [row["greed"] for row in json.loads(to_json(rows))] == [True, True, None]
 
 
-def test_both_languages_say_the_same() -> None:
-    assert WORDS["en"].keys() == WORDS["zh"].keys()
-    for key, text in WORDS["en"].items():
-        assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", WORDS["zh"][key])), key
+def test_the_batch_size_is_a_column_only_where_it_varies(measured: dict[str, Record]) -> None:
+    alone = vary(measured["ok"])
+    four = vary(record(batch_size=4))
+    together = render(documents.report(shown([alone, four]), "en", "qwen2.5"), "markdown")
+    assert "| Batch Size |" in together
+    assert "batch size" not in together
+    apart = render(documents.report(shown([four]), "en", "qwen2.5"), "markdown")
+    assert "Batch Size" not in apart
+    assert "; batch size 4\n" in apart
+    line = next(csv.DictReader(io.StringIO(to_csv(shown([four])))))
+    opinion = judged(four).judgement.summary
+    assert opinion
+    assert float(line["sequence_generation_tokens_per_s"]) == opinion.sequence_generation_tokens_per_s.mean
+    assert float(line["time_to_last_first_token_s"]) == opinion.time_to_last_first_token_s.mean
+
+
+@pytest.mark.parametrize("form", ["markdown", "rst", "text", "csv", "html"])
+def test_a_simulated_record_says_that_no_figure_is_real(measured: dict[str, Record], form: Format) -> None:
+    ok = measured["ok"]
+    assert ok.loaded
+    simulated = vary(ok.model_copy(update={"loaded": ok.loaded.model_copy(update={"simulated": True})}))
+    assert "simulated: no figure is real" in render(documents.report(shown([simulated]), "en", "qwen2.5"), form)
+    assert "simulated: no figure is real" not in render(documents.report(shown([vary(ok)]), "en", "qwen2.5"), "csv")
+
+
+def test_memory_taken_in_advance_is_reported_by_need_whatever_the_engine_is_called(measured: dict[str, Record]) -> None:
+    """It was told by a setting that one engine has: an engine without it was reported by its pool."""
+    known = vary(measured["ok"], gpus=1, engine="elsewhere", memory_bytes=120 * GIB)
+    assert known.loaded
+    pool = {
+        "preallocates": True,
+        "kv_cache_allocated_bytes": 100 * GIB,
+        "kv_cache_bytes_per_token": GIB // 86,
+        "activation_peak_bytes": GIB,
+        "weight_bytes": 14 * GIB,
+    }
+    ahead = known.model_copy(update={"loaded": known.loaded.model_copy(update=pool)})
+    assert shown([known])[0].memory_bytes == 120 * GIB
+    assert round(shown([ahead])[0].memory_bytes or 0) == 15 * GIB + 86 * (GIB // 86)
 
 
 def test_bad_input_is_one_line(
@@ -267,18 +249,34 @@ def test_a_damaged_record_is_named_and_the_rest_reported(
     golden_records: list[Record], stored: Callable[..., Path], command: Command
 ) -> None:
     folder = stored(golden_records)
-    changed, forged = sorted(folder.glob("*.json"))[:2]
+    changed = min(folder.glob("*.json"))
     changed.write_text(changed.read_text().replace("H100", "B200"))
-    content = json.loads(forged.read_text())
-    content["summary"]["generation_tokens_per_s"]["mean"] = 99999.5
-    content.pop("record_id")
-    record = Record.model_validate(content)
-    sealed = record.model_copy(update={"record_id": record.derived_id()})
-    forged.write_bytes(serialize(sealed))
     done = command("report", folder, "--format", "csv")
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 2
-    assert f"damaged: {changed}: " in done.stderr
-    assert f"damaged: {forged}: summary.generation_tokens_per_s.mean is stored as 99999.5" in done.stderr
-    assert len(list(csv.reader(io.StringIO(done.stdout)))) == len(golden_records) - 2 + 1
-    assert "99999.5" not in done.stdout
+    assert done.stderr == f"damaged: {changed}: its content does not match its record_id\n"
+    assert len(list(csv.reader(io.StringIO(done.stdout)))) == len(golden_records) - 1 + 1
+
+
+def test_what_never_was_a_record_is_passed_over(
+    golden_records: list[Record], stored: Callable[..., Path], command: Command
+) -> None:
+    """A report written beside the records made every later report end in 1."""
+    folder = stored(golden_records)
+    assert command("report", folder, "--format", "json", "--out", folder / "report.json").returncode == 0
+    done = command("report", folder, "--format", "csv")
+    assert done.returncode == 0
+    assert done.stderr == f"passed over: {folder / 'report.json'}: it is JSON, and no record\n"
+    assert len(list(csv.reader(io.StringIO(done.stdout)))) == len(golden_records) + 1
+
+
+def test_the_judgement_of_the_day_is_not_asked_for(
+    golden_records: list[Record], stored: Callable[..., Path], command: Command
+) -> None:
+    """What another version thought of a record makes no difference to what is shown."""
+    folder = stored(golden_records)
+    plain = command("report", folder).stdout
+    for file in folder.glob("*.json"):
+        content = file.read_bytes()
+        file.write_bytes(content[:-2] + b',"judgement":{"verdict":"valid","findings":[{"code":"of_old"}]}}\n')
+    told = command("report", folder)
+    assert (told.returncode, told.stdout, told.stderr) == (0, plain, "")

@@ -2,19 +2,22 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from speed_benchmark.record.record import Cause, Record
-from speed_benchmark.report import documents
+from speed_benchmark.record.outcome import Cause
+from speed_benchmark.record.record import Record
+from speed_benchmark.report import documents, reference
 from speed_benchmark.report.page import html
-from tests.report.test_formats import table_rows
+from speed_benchmark.report.rows import shown_columns
+from speed_benchmark.report.words import Language, words
+from tests.report.made import shown, vary
 
 Command = Callable[..., CompletedProcess[str]]
-Vary = Callable[..., Record]
 PHONE = {"width": 390, "height": 844}
 
 
@@ -38,9 +41,9 @@ def opened(browser: Browser, tmp_path: Path) -> Callable[..., tuple[Page, list[s
 
 
 @pytest.fixture(scope="session")
-def content(golden_records: list[Record], measured: dict[str, Record], vary: Vary) -> str:
+def content(golden_records: list[Record], measured: dict[str, Record]) -> str:
     other = vary(measured["ok"], model="Qwen/Qwen2.5-7B-Instruct", gpus=1, factor=4.0)
-    return html(documents.report(table_rows([*golden_records, other]), "en", "qwen2.5"))
+    return html(documents.report(shown([*golden_records, other]), "en", "qwen2.5"))
 
 
 def visible(page: Page, selector: str) -> int:
@@ -54,6 +57,29 @@ def test_it_loads_in_silence_and_draws_every_chart(content: str, opened: Callabl
     assert page.locator(".view svg").count() == page.locator(".view").count()
     assert page.locator("#raw tbody tr").count() == 22
     assert page.locator("output.count").inner_text() == "22 records shown"
+    first = page.locator("#raw tbody tr").first.locator("td").all_inner_texts()
+    assert first[:6] == ["Qwen2.5-0.5B-Instruct", "transformers", "1", "80", "BF16", "1"]
+
+
+TOLD = "dialog => [...dialog.querySelectorAll('dt')].map((name) => [name.innerText, name.nextSibling.innerText])"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_script_shows_every_column_as_the_tables_do(
+    golden_records: list[Record], opened: Callable[..., tuple[Page, list[str]]], language: Language
+) -> None:
+    """The columns come to the page as data: what `columns.py` says of a row is what its dialog shows."""
+    # figures between two last digits are rounded up by one and to the even digit by the other
+    rows = shown(golden_records, language)
+    rows = [row.model_copy(update={"memory_bytes": 10**9, "device_used_bytes": 2 * 10**9}) for row in rows]
+    said = words(language)
+    page, _ = opened(html(documents.report(rows, language, "qwen2.5")))
+    for row in (rows[0], rows[-1]):
+        page.evaluate("id => document.querySelector(`tr[data-record='${id}']`).click()", row.record_id)
+        here = [column for column in shown_columns(rows) if "details" in column.where]
+        texts = [[column.heading(said), column.text(row.values, said)] for column in here]
+        assert page.locator("dialog[open]").evaluate(TOLD) == [[name, text] for name, text in texts if text]
+        page.locator("dialog button").click()
 
 
 @pytest.mark.parametrize("context", [{"color_scheme": "dark"}, {"viewport": PHONE, "has_touch": True}])
@@ -126,12 +152,12 @@ def test_a_number_leads_to_its_record(
     link = page.locator("section.layout td a").first
     leads_to = link.get_attribute("data-record")
     link.click()
-    shown = page.locator("dialog[open]").inner_text()
+    text = page.locator("dialog[open]").inner_text()
     assert leads_to in ids
     assert leads_to
-    assert leads_to in shown
+    assert leads_to in text
     assert page.locator("dialog").evaluate("dialog => dialog.scrollTop") == 0, "it opens at its beginning"
-    assert link.inner_text() in shown
+    assert link.inner_text() in text
     page.locator("dialog button").click()
     assert page.locator("dialog[open]").count() == 0
     point = page.locator("#charts-speed .mark-symbol path").first
@@ -166,7 +192,7 @@ HOSTILE = (
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_of_a_record_runs(
-    measured: dict[str, Record], vary: Vary, opened: Callable[..., tuple[Page, list[str]]], text: str
+    measured: dict[str, Record], opened: Callable[..., tuple[Page, list[str]]], text: str
 ) -> None:
     ok, oom = measured["ok"], measured["oom"]
     assert ok.loaded
@@ -179,7 +205,7 @@ def test_nothing_of_a_record_runs(
         vary(ok, engine=text, machine=machine),
         vary(oom, cause=Cause(message=text, stage=text)),
     ]
-    page, wrong = opened(html(documents.report(table_rows(records), "en", "qwen2.5")))
+    page, wrong = opened(html(documents.report(shown(records), "en", "qwen2.5")))
     assert wrong == []
     assert page.evaluate("window.hacked") is None
     assert page.locator("script").count() == 5
@@ -187,22 +213,22 @@ def test_nothing_of_a_record_runs(
     page.locator("#raw tbody tr").first.click()
     assert page.locator("dialog[open]").count() == 1
     assert page.evaluate("window.hacked") is None
-    shown = page.locator("select[name=model] option").all_inner_texts()
-    assert len(shown) == 3
+    models = page.locator("select[name=model] option").all_inner_texts()
+    assert len(models) == 3
 
 
 def test_roofline_and_energy_are_drawn_where_they_are_known(
-    measured: dict[str, Record], vary: Vary, opened: Callable[..., tuple[Page, list[str]]]
+    measured: dict[str, Record], opened: Callable[..., tuple[Page, list[str]]]
 ) -> None:
-    known = table_rows([vary(measured["ok"], gpus=1, input_tokens=length) for length in (1, 6144)])
-    known = [row.model_copy(update={"decode_bandwidth_share": 0.625, "joules_per_token": 1.25}) for row in known]
+    known = shown([vary(measured["ok"], gpus=1, input_tokens=length) for length in (1, 6144)])
+    known = [row.model_copy(update={"mbu": 0.625, "per_generated_token_joules": 1.25}) for row in known]
     page, wrong = opened(html(documents.report(known, "en", "qwen2.5")))
     assert wrong == []
     assert page.locator("#charts-roofline .mark-symbol path").count() == 2
     assert page.locator("#charts-energy .mark-symbol path").count() == 2
     page.locator("#raw tbody tr").first.click()
     text = page.locator("dialog[open]").inner_text()
-    assert "Share of the bandwidth, decoding (%)\n62.5" in text
+    assert "MBU, decoding (%)\n62.5" in text
     assert "Energy per token (J)\n1.25" in text
 
 
@@ -217,7 +243,7 @@ def test_the_page_says_what_may_run(content: str) -> None:
 
 
 def test_chinese_page(golden_records: list[Record], opened: Callable[..., tuple[Page, list[str]]]) -> None:
-    page, wrong = opened(html(documents.report(table_rows(golden_records), "zh", "qwen3")))
+    page, wrong = opened(html(documents.report(shown(golden_records, "zh"), "zh", "qwen3")))
     assert wrong == []
     assert page.locator("html").get_attribute("lang") == "zh-CN"
     assert "Qwen3 的定义" in page.locator("header").inner_text()
@@ -226,21 +252,21 @@ def test_chinese_page(golden_records: list[Record], opened: Callable[..., tuple[
 
 def test_reference_draws_both(
     measured: dict[str, Record],
-    vary: Vary,
     stored: Callable[..., Path],
     command: Command,
     opened: Callable[..., tuple[Page, list[str]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("speed_benchmark.report.documents.GENERATED_TOKENS", 80)
+    asked = replace(reference.publication(), generate_length=80)
+    monkeypatch.setattr("speed_benchmark.report.documents.publication", lambda: asked)
     records = [
         vary(measured["ok"], gpus=1, input_tokens=length, engine=engine)
         for length in (1, 6144)
         for engine in ("transformers", "vllm")
     ]
-    document = documents.reference(table_rows(records), "en")
+    document = documents.reference(shown(records), "en")
     assert [row.published_tokens_per_s for row in document.data] == [47.40, 47.45, 311.55, 304.79]  # type: ignore[attr-defined]
-    assert all(row.ratio == row.tokens_per_s / row.published_tokens_per_s for row in document.data)  # type: ignore[attr-defined]
+    assert all(row.ratio == row.generation_tokens_per_s / row.published_tokens_per_s for row in document.data)  # type: ignore[attr-defined]
     page, wrong = opened(html(document))
     assert wrong == []
     assert page.locator("#charts-speed .mark-symbol path").count() == 8

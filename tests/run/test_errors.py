@@ -28,6 +28,8 @@ QWEN = ("--model_id_or_path", "Qwen/Qwen2.5-0.5B-Instruct", "--weights", "synthe
         (("--context_length", "5", "--gpus", "0;1"), "--gpus 0;1: name GPUs by their numbers"),
         (("--context_length", "5", "--gpus", ""), "--gpus ''"),
         (("--context_length", "5", "--enforce_eager"), "applies to vllm only"),
+        (("--context_length", "5", "--accept", "other-engines"), "--accept other-engines: choose of other-machines"),
+        (("--context_length", "5", "--retry", "never"), "--retry never: it should be 'failed', 'doubtful' or 'all'"),
         (("--context_lenght", "5"), "--context_length"),
         ((), "--context_length"),
     ],
@@ -81,7 +83,7 @@ def test_outputs_dir_is_a_file(command: Command, tmp_path: Path) -> None:
 
 
 def test_unknown_engine(command: Command) -> None:
-    refused(command("run", "--engine", "vlm", *QWEN, "--context_length", "5"), "fake, transformers, vllm")
+    refused(command("run", "--engine", "vlm", *QWEN, "--context_length", "5"), "choose one of transformers, vllm")
 
 
 def refused(done: subprocess.CompletedProcess[str], said: str) -> None:

@@ -11,7 +11,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from speed_benchmark.record.record import FIRST_TOKENS, Outcome, Record
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.record import Record
+from speed_benchmark.record.sample import FIRST_TOKENS
 from speed_benchmark.record.store import Store
 from tests.faults.sweeps import processes_left
 from tests.shapes import TINY
@@ -85,5 +87,5 @@ def test_both_engines_killed_interrupted_and_resumed(tmp_path: Path) -> None:
         if record.cell.settings.engine == "vllm" and record.outcome is Outcome.OK:
             assert record.agreement
             assert (record.agreement.compared, record.agreement.agreed) == (FIRST_TOKENS, FIRST_TOKENS)
-            assert len(set(record.samples[0].first_token_ids)) > FIRST_TOKENS // 4
+            assert len(set(record.samples[0].sequences[0].first_token_ids)) > FIRST_TOKENS // 4
             assert whole[record.agreement.record_id].cell.workload == record.cell.workload

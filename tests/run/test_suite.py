@@ -8,7 +8,7 @@ import pytest
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.run.plan import plan
-from speed_benchmark.run.suite import Suite, combine, find
+from speed_benchmark.run.suite import NUMBERS, Suite, combine, find
 
 
 def points(**flags: Any) -> list[dict[str, str]]:
@@ -45,6 +45,23 @@ def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "a,{b,c}"
     folder.mkdir()
     assert [point["model_id_or_path"] for point in points(model_id_or_path=str(folder))] == [str(folder)]
+
+
+def test_batch_sizes_are_an_axis() -> None:
+    assert [point["batch_size"] for point in points(batch_size="1,4-16*2")] == ["1", "4", "8", "16"]
+
+
+def test_every_whole_number_takes_ranges() -> None:
+    engines_own = {"max_model_len"}
+    assert set(NUMBERS) == engines_own | {
+        *("context_length", "generate_length", "batch_size", "seed"),
+        *("repeats", "warmups", "processes", "max_repeats"),
+    }
+
+
+def test_a_name_too_long_for_a_file_is_a_list_like_others() -> None:
+    text = ",".join(f"Qwen-{number}" for number in range(60))
+    assert len(points(model_id_or_path=text)) == 60
 
 
 def test_commas_of_gpus_are_not_a_list() -> None:
@@ -111,7 +128,7 @@ def test_exclusions() -> None:
         "context_length": "1,2,3",
         "exclude": ["model_id_or_path=*7B*; context_length=2-3", "context_length=1; model_id_or_path=*0.5B*"],
     }
-    cells = [cell for load in plan(combine(None, flags)) for cell in load.cells]
+    cells = [cell for group in plan(combine(None, flags)) for cell in group.cells]
     assert [(cell.model.model_id_or_path[13:17], cell.workload.context_length) for cell in cells] == [
         *(("0.5B", 2), ("0.5B", 3), ("7B-I", 1)),
     ]
@@ -126,19 +143,20 @@ def test_one_load_for_all_lengths_that_share_settings() -> None:
         "context_length": "14336,1,63488,6144",
         "repeats": "3,5",
     }
-    loads = plan(combine(None, flags))
-    lengths = [[cell.workload.context_length for cell in load.cells] for load in loads]
+    groups = plan(combine(None, flags))
+    lengths = [[cell.workload.context_length for cell in group.cells] for group in groups]
     assert lengths == [[1, 1, 6144, 6144, 14336, 14336], [63488, 63488]], "YaRN needs a load of its own"
 
 
 def test_the_report() -> None:
     """The published rows: 7 sizes in 4 formats at 4 lengths on both engines, 4 sizes further on vLLM, and 6 more."""
-    loads = plan(combine(find("suites/qwen2.5.toml"), {"weights": "synthetic"}))
-    cells = [cell for load in loads for cell in load.cells]
+    groups = plan(combine(find("suites/qwen2.5.toml"), {"weights": "synthetic"}))
+    cells = [cell for group in groups for cell in group.cells]
     assert len(cells) == 7 * 4 * 4 * 2 + 2 * 4 * 4 + 3 + 1 + 1 + 1
     assert {cell.protocol.repeats for cell in cells} == {3}
-    assert len(loads) == 7 * 4 * 2 + 2 * 4 * 4 + 4
-    assert {cell.settings.max_model_len for cell in cells} == {None, 4096, 8192, 32768, 65536, 131072}
+    assert len(groups) == 7 * 4 * 2 + 2 * 4 * 4 + 4
+    limits = {cell.settings.options.get("max_model_len") for cell in cells}
+    assert limits == {None, 4096, 8192, 32768, 65536, 131072}
 
 
 def test_unknown_suite_names_those_that_are_here() -> None:

@@ -2,9 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +9,13 @@ from typing import Any
 
 import pytest
 
-from speed_benchmark.record.record import Outcome, Record, Severity
+from speed_benchmark.judge.judge import judge
+from speed_benchmark.judge.judgement import Severity
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.record import Record
 from speed_benchmark.run.sweep import cores_of
-from tests.faults.sweeps import Ran, arguments, make_model, processes_left, run, stored
+from tests.faults.sweeps import arguments, make_model, run
+from tests.run.signals import interrupt, start
 
 SHIM = Path(__file__).parents[1] / "faults" / "shim"
 
@@ -99,7 +100,8 @@ def test_longer_ones_are_skipped_after_out_of_memory(tmp_path: Path) -> None:
     ran = run(arguments([model], out, lengths="5-8"), out)
     assert ran.status == 1
     assert kinds(ran.records) == [None, None, "after_shorter", "after_shorter"]
-    assert [record.outcome for record in ran.records].count(Outcome.OOM) == 3
+    outcomes = Counter(record.outcome for record in ran.records)
+    assert outcomes == {Outcome.OK: 1, Outcome.OOM: 1, Outcome.SKIPPED: 2}
     all_run = run(arguments([model], out, "--no_skip", lengths="5-8"), out)
     assert len(all_run.records) == 6, "those that were skipped are run all the same"
     assert sum("room for 9" in record.cause.message for record in all_run.records if record.cause) == 3
@@ -116,34 +118,11 @@ def test_what_cannot_fit_is_not_run(tmp_path: Path) -> None:
         pytest.skip("this machine has the memory")
     ran = run(command, tmp_path / "out")
     assert ran.status == 1
-    assert [record.outcome for record in ran.records] == [Outcome.OOM] * 2
-    assert kinds(ran.records) == ["predicted"] * 2
+    assert [record.outcome for record in ran.records] == [Outcome.SKIPPED] * 2
+    assert kinds(ran.records) == ["cannot_fit"] * 2
+    again = run(command, tmp_path / "out")
+    assert len(again.records) == 2, "they answer: nothing has changed here"
     assert ran.seconds < 20, "nothing is made, fetched or started"
-
-
-def start(model: Path, out: Path, *more: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "speed_benchmark", *arguments([model], out, *more, lengths="5,6")]
-    return subprocess.Popen(
-        command, cwd=out.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0
-    )
-
-
-def interrupt(process: subprocess.Popen[str], at: str, out: Path, *signals: signal.Signals) -> Ran:
-    """Send `signals` once the log says `at`, and wait for the end."""
-    assert process.stderr is not None
-    log = ""
-    for line in process.stderr:
-        log += line
-        if at in line:
-            break
-    started = time.monotonic()
-    for number in signals:
-        os.killpg(process.pid, number)  # as a terminal does, to all of the group
-        time.sleep(0.3)
-    log += process.stderr.read()
-    ran = stored(Ran(process.wait(30), log, time.monotonic() - started), out)
-    assert processes_left(out.parent) == []
-    return ran
 
 
 @pytest.mark.parametrize(
@@ -163,7 +142,7 @@ def interrupt(process: subprocess.Popen[str], at: str, out: Path, *signals: sign
 def test_interrupt(tmp_path: Path, at: str, signals: list[signal.Signals], samples: list[int], *, slow: bool) -> None:
     """Once: the running repeat ends and is stored. Twice: at once. What is stored of a part is no result."""
     model, out = make_model(tmp_path / "m", real_token_s=0.6), tmp_path / "out"
-    ran = interrupt(start(model, out), at, out, *signals)
+    ran = interrupt(start([model], out), at, out, *signals)
     assert ran.status == 130
     assert "interrupted" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -201,10 +180,10 @@ def test_side_by_side(tmp_path: Path) -> None:
             if record.gpus == (gpu,)
         )
         assert all(end <= start for (_, end), (start, _) in pairwise(turns))
-    beside = [record for record in ran.records if record.share]
+    beside = [record for record in ran.records if record.colocation]
     assert len(beside) >= 2
     for record in beside:
-        (finding,) = (finding for finding in record.findings if finding.code == "shared_host")
+        (finding,) = (finding for finding in judge(record).findings if finding.code == "shared_host")
         assert finding.severity in (Severity.NOTE, Severity.DOUBTFUL)
 
 
@@ -214,3 +193,8 @@ def test_cores_are_divided() -> None:
     assert not set(shares[0]) & set(shares[1])
     assert len(shares[0]) == len(shares[1]) == len(cores) // 2
     assert cores_of((4, 5), (4, 5)) == tuple(cores[: len(cores) // 2 * 2])
+
+
+def test_a_system_that_binds_no_process_to_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores_of((0,), (0,)) == ()

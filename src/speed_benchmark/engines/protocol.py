@@ -1,57 +1,67 @@
-"""What an engine must do: load, prepare, generate, close. It never times itself."""
+"""What an engine must do: open a model, prepare a request, generate. It never times itself."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from pydantic import Field
 
 from speed_benchmark.cell import EngineSettings
-from speed_benchmark.record.record import Frozen, Loaded, Sampling
+from speed_benchmark.record.base import Frozen
+from speed_benchmark.record.engine import Loaded, Sampling
 
 __all__ = [
     "Clock",
     "Engine",
-    "Load",
+    "LoadRequest",
     "Loaded",
     "OutOfMemoryError",
     "Request",
+    "Running",
     "Sampling",
     "UnsupportedError",
 ]
 
 
-class Load(Frozen):
+class LoadRequest(Frozen):
     """What to load.
 
-    `max_total_tokens` is the longest prompt plus output that will be asked of this load;
-    `config_overrides` replaces keys of the model's config.json (YaRN).
+    `max_total_tokens` is the longest prompt plus output that will be asked of this load, `max_sequences` the most
+    sequences at once; `config_overrides` replaces keys of the model's config.json (YaRN).
     """
 
     checkpoint_dir: str
     settings: EngineSettings
     max_total_tokens: int
+    max_sequences: int = 1
     trust_remote_code: bool = False
     allow_pickle: bool = False
     config_overrides: dict[str, Any] = Field(default_factory=dict)
 
 
 class Request(Frozen):
-    """One request: exact token ids in, exactly `generate_length` tokens out, end-of-sequence ignored.
+    """One request: a batch of prompts of one length, as exact token ids.
 
-    `room_tokens` is for how long a sequence an engine makes room that sizes its cache by the request: a part of a
-    longer request has to run in the longer one's cache.
+    Exactly `generate_length` tokens come out of each, end-of-sequence ignored. `cache_tokens` is for how long a
+    sequence an engine makes room that sizes its cache by the request: a part of a longer request has to run in the
+    longer one's cache.
     """
 
-    prompt_token_ids: tuple[int, ...]
+    prompts: tuple[tuple[int, ...], ...]
     generate_length: int
     sampling: Sampling
     seed: int
-    room_tokens: int = 0
+    cache_tokens: int = 0
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of each prompt."""
+        return len(self.prompts[0])
 
     @property
     def total_tokens(self) -> int:
         """How long a sequence to make room for: at least the prompt and the output."""
-        return max(self.room_tokens, len(self.prompt_token_ids) + self.generate_length)
+        return max(self.cache_tokens, self.context_length + self.generate_length)
 
 
 class Clock(Protocol):
@@ -78,31 +88,38 @@ class UnsupportedError(Exception):
     """The engine cannot run this model or setting on this machine; the text says why."""
 
 
-class Engine(Protocol):
-    """An engine. The worker calls load once, then per request prepare and generate, then close.
+class Running(Protocol):
+    """A loaded model. The worker calls prepare and generate for each request.
 
-    load, prepare and generate raise OutOfMemoryError or UnsupportedError where that is the cause, and let every
-    other exception pass. `requires` names the modules that must be installed; the engine's own module imports
-    them only in load. `cached_tokens` is how many tokens of the last prompt came from a cache, None where the
-    engine has no such cache.
+    Both raise OutOfMemoryError or UnsupportedError where that is the cause, and let every other exception pass.
+    `cached_tokens` is how many tokens of the last request's prompts came from a cache, None where the engine has no
+    such cache.
     """
 
-    requires: ClassVar[tuple[str, ...]]
+    loaded: Loaded
     clock: Clock
     cached_tokens: int | None
-
-    def load(self, load: Load) -> Loaded:
-        """Load the model and say what was loaded."""
-        ...
 
     def prepare(self, request: Request) -> None:
         """Make everything ready for `generate`, outside the timed call."""
         ...
 
-    def generate(self, on_token: Callable[[], None]) -> Sequence[int]:
-        """Run the prepared request; call `on_token` as each token reaches the host; return the output ids."""
+    def generate(self, on_token: Callable[[int], None]) -> Sequence[Sequence[int]]:
+        """Run the prepared request and return the output ids of each sequence.
+
+        `on_token` is called with the index of the sequence as each token reaches the host.
+        """
         ...
 
-    def close(self) -> None:
-        """Give back the memory and end every process that was started."""
+
+class Engine(Protocol):
+    """An engine. `clock` is the one by which loading is timed.
+
+    `open` raises what `Running` does; leaving it gives back the memory and ends every process that was started.
+    """
+
+    clock: Clock
+
+    def open(self, load: LoadRequest) -> AbstractContextManager[Running]:
+        """Load the model; inside the context it runs."""
         ...

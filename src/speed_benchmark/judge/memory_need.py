@@ -1,6 +1,10 @@
 """What memory a cell needs to run, whatever engine measured it: a pure rule over its record."""
 
-from speed_benchmark.record.record import Loaded, Memory, MemoryNeed, Record
+from speed_benchmark.cell import Cell
+from speed_benchmark.judge.judgement import MemoryNeed
+from speed_benchmark.record.engine import Loaded
+from speed_benchmark.record.record import Record
+from speed_benchmark.record.sample import Memory
 
 
 def memory_need(record: Record) -> MemoryNeed | None:
@@ -8,14 +12,12 @@ def memory_need(record: Record) -> MemoryNeed | None:
     loaded = record.loaded
     if loaded is None:
         return None
-    cache_bytes = _cache_bytes(loaded, record.cell.total_tokens)
-    if loaded.kv_cache_allocated_bytes is not None:
-        return _by_parts(loaded, cache_bytes)
-    return _by_peak(record, loaded, cache_bytes)
+    cache_bytes = _cache_bytes(loaded, record.cell)
+    return _by_parts(loaded, cache_bytes) if loaded.preallocates else _by_peak(record, loaded, cache_bytes)
 
 
 def _by_parts(loaded: Loaded, cache_bytes: int | None) -> MemoryNeed:
-    """For an engine that takes its cache in advance, as much as it is given."""
+    """For an engine that takes its memory in advance, needed or not."""
     activations, graphs = loaded.activation_peak_bytes, loaded.graph_bytes
     known = activations is not None and cache_bytes is not None
     return MemoryNeed(
@@ -45,10 +47,11 @@ def _by_peak(record: Record, loaded: Loaded, cache_bytes: int | None) -> MemoryN
     )
 
 
-def _cache_bytes(loaded: Loaded, tokens: int) -> int | None:
-    """The key-value cache of that many tokens, in whole blocks where the engine hands it out in blocks."""
-    per_token, block = loaded.kv_cache_bytes_per_token, loaded.kv_cache_block_tokens
-    if per_token is None:
+def _cache_bytes(loaded: Loaded, cell: Cell) -> int | None:
+    """The key-value cache of all sequences, each in whole blocks where the engine hands it out in blocks."""
+    if loaded.kv_cache_bytes_per_token is None:
         return None
-    # vLLM never hands out the first block.
-    return per_token * (tokens if block is None else (-(-tokens // block) + 1) * block)
+    block = loaded.kv_cache_block_tokens or 1
+    blocks = cell.workload.batch_size * -(-cell.total_tokens // block)
+    spare = loaded.kv_cache_spare_blocks if loaded.kv_cache_block_tokens else 0
+    return loaded.kv_cache_bytes_per_token * (blocks + spare) * block

@@ -4,6 +4,7 @@ The functions on `Values` work along the last axis, so that the simulation which
 code that judges one record.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -12,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
-from speed_benchmark.cell import INTERVAL_REPEATS, QUICK_SETTLING_TOKENS, Cell
-from speed_benchmark.record.record import Interval, Memory, Quantity, Sample, Summary
+from speed_benchmark.cell import INTERVAL_REPEATS, Cell
+from speed_benchmark.judge.judgement import Interval, Quantity, Summary
+from speed_benchmark.judge.quick import predict
+from speed_benchmark.record.sample import Memory, Sample
 
 Values = NDArray[np.float64]
 Measure = Callable[[Sample], float]
@@ -22,7 +25,7 @@ Measure = Callable[[Sample], float]
 PERCENTILE_SAMPLES = {50: 1, 90: 64, 99: 662}
 # Fresh processes don't depend on each other; two would give an interval 13 standard errors to each side.
 INTERVAL_PROCESSES = 3
-# No interval where repeats that are independent would show such a trend or likeness more rarely than this.
+# No interval where independent repeats would show such a trend or autocorrelation more rarely than this.
 INDEPENDENCE_LEVEL = 0.05
 CONFIDENCE = 0.95
 # Stopping as soon as the interval is narrow favours samples that look steadier than they are. Simulated for
@@ -33,51 +36,84 @@ RESOLUTION = 1e-6
 
 
 def generation_tokens_per_s(sample: Sample) -> float:
-    """Generated tokens over the whole request time: the speed of the Qwen2.5 report."""
+    """Generated tokens of all sequences over the whole request time: the speed of the Qwen2.5 report."""
     return sample.output_tokens / sample.duration_s
 
 
 def total_tokens_per_s(sample: Sample) -> float:
-    """Prompt and generated tokens over the whole request time: the speed of the Qwen3 report."""
+    """Prompt and generated tokens of all sequences over the whole request time: the speed of the Qwen3 report."""
     return (sample.prompt_tokens + sample.output_tokens) / sample.duration_s
 
 
 def decode_tokens_per_s(sample: Sample) -> float:
-    """Tokens after the first over the time from the first to the last; the sample must have two."""
-    times = sample.token_times_s
-    return (len(times) - 1) / (times[-1] - times[0])
+    """Tokens after every sequence had its first, over the time from then to the last; the sample must have such."""
+    return sum(decoded_tokens(sample)) / (sample.last_token_s - sample.all_started_s)
 
 
-def time_to_first_token_s(sample: Sample) -> float:
-    """From the start of the request to its first token on the host."""
-    return sample.token_times_s[0]
+def decoded_tokens(sample: Sample) -> list[int]:
+    """Of each sequence of a timed sample, how many tokens after its first came after every sequence had its first."""
+    return [_decoded(sequence.token_times_s, sample.all_started_s) for sequence in sample.sequences]
+
+
+def decodes(sample: Sample) -> bool:
+    """Whether a sample is timed, and tokens came in a time after every sequence had its first."""
+    return sample.is_timed and sample.last_token_s > sample.all_started_s
 
 
 def prefill_tokens_per_s(sample: Sample) -> float:
-    """Prompt tokens over the time to the first token."""
-    return sample.prompt_tokens / time_to_first_token_s(sample)
+    """Prompt tokens of all sequences over the time until every sequence had its first token."""
+    return sample.prompt_tokens / sample.all_started_s
+
+
+def sequence_generation_tokens_per_s(sample: Sample) -> float:
+    """Generated tokens of one sequence over the whole request time, mean of the sequences."""
+    return sample.output_tokens / len(sample.sequences) / sample.duration_s
+
+
+def sequence_decode_tokens_per_s(sample: Sample) -> float:
+    """Tokens after the first over the time from the first to the last, mean of the sequences; each must have two."""
+    return statistics.fmean(
+        (len(times_s) - 1) / (times_s[-1] - times_s[0])
+        for times_s in (sequence.token_times_s for sequence in sample.sequences)
+    )
+
+
+def time_to_first_token_s(sample: Sample) -> float:
+    """From the start of the request to the first token of the first sequence on the host."""
+    return sample.first_token_s
+
+
+def time_to_last_first_token_s(sample: Sample) -> float:
+    """From the start of the request until every sequence had its first token."""
+    return sample.all_started_s
 
 
 def summarize(samples: Sequence[Sample], cell: Cell) -> Summary | None:
     """The summary of a cell's `samples`; None where there is none, or one without a token or a time."""
-    if not samples or not all(_timed(sample) for sample in samples):
+    if not samples or not all(sample.is_timed for sample in samples):
         return None
     requests = whole_requests(samples, cell)
     if not requests:
         return None
-    gaps_s = np.concatenate([np.diff(request.token_times_s) for request in requests])
+    gaps_s = np.concatenate([np.diff(one.token_times_s) for request in requests for one in request.sequences])
 
     def quantity(measure: Measure) -> Quantity:
         return _quantity(requests, measure, sequential=cell.protocol.precision is not None)
 
-    decoded = all(len(request.token_times_s) > 1 for request in requests)
-    decoded = decoded and all(request.token_times_s[-1] > request.token_times_s[0] for request in requests)
+    each_decodes = all(
+        len(one.token_times_s) > 1 and one.token_times_s[-1] > one.token_times_s[0]
+        for request in requests
+        for one in request.sequences
+    )
     return Summary(
         generation_tokens_per_s=quantity(generation_tokens_per_s),
         total_tokens_per_s=quantity(total_tokens_per_s),
-        decode_tokens_per_s=quantity(decode_tokens_per_s) if decoded else None,
+        decode_tokens_per_s=quantity(decode_tokens_per_s) if all(map(decodes, requests)) else None,
         prefill_tokens_per_s=quantity(prefill_tokens_per_s),
+        sequence_generation_tokens_per_s=quantity(sequence_generation_tokens_per_s),
+        sequence_decode_tokens_per_s=quantity(sequence_decode_tokens_per_s) if each_decodes else None,
         time_to_first_token_s=quantity(time_to_first_token_s),
+        time_to_last_first_token_s=quantity(time_to_last_first_token_s),
         duration_s=quantity(lambda request: request.duration_s),
         inter_token_latency_p50_s=_percentile(gaps_s, 50),
         inter_token_latency_p90_s=_percentile(gaps_s, 90),
@@ -110,30 +146,8 @@ def whole_requests(samples: Sequence[Sample], cell: Cell) -> list[Sample]:
         return list(samples)
     starts = [sample for sample in samples if sample.window == "start"]
     ends = [sample for sample in samples if sample.window == "end"]
-    return [predict(start, end, cell) for start, end in zip(starts, ends, strict=False)]
-
-
-def predict(start: Sample, end: Sample, cell: Cell) -> Sample:
-    """The whole request whose first tokens are `start` and whose last ones are `end`.
-
-    The time between tokens grows with the position, because attention reads what is there: a line through the means
-    of the two windows gives the tokens between them. The first gaps are left out of the line: decoding settles in
-    them after a prefill, as it does at the start of the whole request but not towards its end.
-    """
-    first, asked = len(start.token_times_s), cell.workload.generate_length
-    start_gaps_s, end_gaps_s = (np.diff(window.token_times_s)[QUICK_SETTLING_TOKENS:] for window in (start, end))
-    # gap i ends with token i of the output, counted from 0
-    start_at, end_at = first - 1 - (len(start_gaps_s) - 1) / 2, asked - 1 - (len(end_gaps_s) - 1) / 2
-    slope = (end_gaps_s.mean() - start_gaps_s.mean()) / (end_at - start_at)
-    line_s = start_gaps_s.mean() + slope * (np.arange(first, asked) - start_at)
-    times_s = (*start.token_times_s, *(start.token_times_s[-1] + np.cumsum(line_s)).tolist())
-    return start.model_copy(
-        update={
-            "token_times_s": times_s,
-            "duration_s": times_s[-1] + start.duration_s - start.token_times_s[-1],
-            "output_tokens": asked,
-        }
-    )
+    predicted = [predict(start, end, cell) for start, end in zip(starts, ends, strict=False)]
+    return [request for request in predicted if request]
 
 
 def precise(samples: Sequence[Sample], cell: Cell) -> bool:
@@ -171,7 +185,7 @@ def student_half_width(values: ArrayLike, confidence: float) -> Values:
     """Half the width of Student's t interval of the mean.
 
     Student, The probable error of a mean, Biometrika 6 (1908). Exact for normal values; for skewed ones the
-    simulation in tests/results shows what it covers.
+    simulation in tests/judge shows what it covers.
     """
     numbers = np.asarray(values, dtype=np.float64)
     count = numbers.shape[-1]
@@ -180,7 +194,7 @@ def student_half_width(values: ArrayLike, confidence: float) -> Values:
 
 
 def trend_p(values: ArrayLike) -> Values:
-    """How often independent values would show a straight trend at least as clear: t test of the slope, two-sided."""
+    """P value of a straight trend in independent values: two-sided t test of the slope."""
     numbers = np.asarray(values, dtype=np.float64)
     count = numbers.shape[-1]
     steps, centred = np.arange(count) - (count - 1) / 2, _centred(numbers)
@@ -191,8 +205,8 @@ def trend_p(values: ArrayLike) -> Values:
     return np.where(slope == 0, 1.0, 2 * stdtr(count - 2, -score))
 
 
-def likeness_p(values: ArrayLike) -> Values:
-    """How often independent values would be as like their neighbours, one-sided.
+def autocorrelation_p(values: ArrayLike) -> Values:
+    """P value of a positive autocorrelation with lag 1 in independent values, one-sided.
 
     The ratio of the mean square successive difference to the variance; von Neumann, Annals of Mathematical
     Statistics 12 (1941). For n independent normal values its mean is 2 and its variance 4 (n - 2) / (n² - 1).
@@ -207,22 +221,22 @@ def likeness_p(values: ArrayLike) -> Values:
 
 
 def dependent(values: ArrayLike) -> NDArray[np.bool_]:
-    """Whether the order of `values` shows that they are not independent: by a trend, or by likeness."""
+    """Whether the order of `values` shows that they are not independent: by a trend, or by autocorrelation."""
     numbers = np.asarray(values, dtype=np.float64)
     moving = np.ptp(numbers, axis=-1) > RESOLUTION * np.abs(numbers.mean(axis=-1))
-    unlikely = np.minimum(trend_p(numbers), likeness_p(numbers)) < INDEPENDENCE_LEVEL
+    unlikely = np.minimum(trend_p(numbers), autocorrelation_p(numbers)) < INDEPENDENCE_LEVEL
     return np.asarray(moving & unlikely)
 
 
-def dependence(values: Sequence[float]) -> Literal["trend", "likeness"] | None:
+def dependence(values: Sequence[float]) -> Literal["trend", "autocorrelation"] | None:
     """What shows that `values` are not independent; None where nothing does."""
     if not dependent(values):
         return None
-    return "trend" if trend_p(values) < INDEPENDENCE_LEVEL else "likeness"
+    return "trend" if trend_p(values) < INDEPENDENCE_LEVEL else "autocorrelation"
 
 
-def surprise_p(value: ArrayLike, others: ArrayLike) -> Values:
-    """How often a further value would lie at least so far from the mean of the `others`: two-sided t test."""
+def outlier_p(value: ArrayLike, others: ArrayLike) -> Values:
+    """P value of a further value as far from the mean of the `others`: two-sided t test."""
     numbers, further = np.asarray(others, dtype=np.float64), np.asarray(value, dtype=np.float64)
     count = numbers.shape[-1]
     away = np.abs(further - numbers.mean(axis=-1))
@@ -232,8 +246,11 @@ def surprise_p(value: ArrayLike, others: ArrayLike) -> Values:
     return np.where(away == 0, 1.0, 2 * stdtr(count - 1, -score))
 
 
-def split_share(values: ArrayLike) -> Values:
-    """The share of the variance that two groups, of at least two values each, explain at best; 0 without variance."""
+def between_group_variance(values: ArrayLike) -> Values:
+    """The share of the variance that lies between two groups, of at least two values each, split where it is largest.
+
+    0 without variance.
+    """
     numbers = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
     count = numbers.shape[-1]
     centred = _centred(numbers)
@@ -246,7 +263,7 @@ def split_share(values: ArrayLike) -> Values:
 
 
 def two_groups(values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """The lower and the upper group behind `split_share`."""
+    """The lower and the upper group behind `between_group_variance`."""
     ordered = sorted(values)
 
     def within(low: int) -> float:
@@ -256,16 +273,28 @@ def two_groups(values: Sequence[float]) -> tuple[list[float], list[float]]:
     return ordered[:cut], ordered[cut:]
 
 
+def _decoded(times_s: Sequence[float], started_s: float) -> int:
+    if times_s[0] == started_s:
+        return len(times_s) - 1
+    return sum(1 for time_s in times_s[1:] if time_s > started_s)
+
+
 def _quantity(samples: Sequence[Sample], measure: Measure, *, sequential: bool) -> Quantity:
     values = [measure(sample) for sample in samples]
     independent_values, over_processes = units(samples, measure)
     return Quantity(
         mean=statistics.fmean(independent_values),
-        stdev=statistics.stdev(values) if len(values) > 1 else None,
+        stdev=_stdev(values) if len(values) > 1 else None,
         minimum=min(values),
         maximum=max(values),
         interval=_interval(independent_values, over_processes=over_processes, sequential=sequential),
     )
+
+
+def _stdev(values: Sequence[float]) -> float:
+    """The standard deviation of a sample; as exact as `statistics.stdev`, whose fractions take most of a judgement."""
+    mean = statistics.fmean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _interval(values: Sequence[float], *, over_processes: bool, sequential: bool) -> Interval | None:
@@ -283,10 +312,6 @@ def _interval(values: Sequence[float], *, over_processes: bool, sequential: bool
         method="student_t_sequential" if stopped else "student_t",
         over="processes" if over_processes else "repeats",
     )
-
-
-def _timed(sample: Sample) -> bool:
-    return sample.duration_s > 0 and len(sample.token_times_s) > 0 and sample.token_times_s[0] > 0
 
 
 def _centred(values: Values) -> Values:

@@ -1,76 +1,130 @@
-"""Whether stored records are as they were written, and say what their samples say."""
+"""Whether stored records are as they were written, and whether this version judges them as the one that wrote them."""
 
+import json
 import math
-from collections.abc import Iterator, Sequence
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from speed_benchmark.errors import UserError
-from speed_benchmark.judge.checks import judge
-from speed_benchmark.record.record import Record
-from speed_benchmark.record.store import DamagedRecordError, Store, read, replace
+from speed_benchmark.judge.judge import judge
+from speed_benchmark.parallel import parallel_map
+from speed_benchmark.record.format import DamagedRecordError, NoRecordError, judgement, parse
 
 # Another build of numpy may round the last digits of a mean otherwise.
 ROUNDING = 1e-9
 
 
-def verify(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Every record in `paths` (files, or folders of them), and what is wrong with it; an empty text where nothing is.
+class State(StrEnum):
+    """What a file is found to be; only `damaged` takes its content away from it."""
+
+    SOUND = "sound"
+    JUDGED_OTHERWISE = "judged_otherwise"
+    OTHER = "other"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A file, what it is found to be, and in `detail` what is wrong with it or differs."""
+
+    path: Path
+    state: State
+    detail: str = ""
+
+
+def verify(paths: Sequence[Path]) -> Iterator[Verified]:
+    """Every JSON file in `paths` (files, or folders of them), each once.
 
     Raises UserError for a path that is not there.
     """
     for path in paths:
         if not path.exists():
             raise UserError("PATH", path, "no such file or folder")
-    for path in paths:
-        for file, found in Store(path).records() if path.is_dir() else [(path, _read(path))]:
-            yield file, str(found) if isinstance(found, DamagedRecordError) else "; ".join(differences(found))
+    files = (file for path in paths for file in (sorted(path.rglob("*.json")) if path.is_dir() else [path]))
+    once = {file.resolve(): file for file in reversed(list(files))}  # by the first name that a file is given
+    yield from parallel_map(_verified, list(reversed(once.values())))
 
 
-def differences(record: Record) -> list[str]:
-    """Where identity, statistics, findings or verdict of `record` are not what its content gives again."""
-    fields = {"cell_id", "outcome", "verdict", "findings", "summary", "roofline"}
-    again = _again(record)
-    stored, derived = (one.model_dump(mode="json", include=fields) for one in (record, again))
-    return list(_unlike("", stored, derived))
+def differences(stored: Mapping[str, Any], derived: Mapping[str, Any]) -> list[str]:
+    """What differs between a stored judgement and the one of this version, a line each.
+
+    What only one of them has is no difference, as an optional field is that came later; a finding is one.
+    """
+    rest, again = ({key: value for key, value in one.items() if key != "findings"} for one in (stored, derived))
+    return [*_unlike("", rest, again), *_unlike_findings(stored.get("findings"), derived.get("findings"))]
 
 
-def rewrite(path: Path) -> bool:
-    """Store the record in `path` again as this version judges it; False, and nothing done, for a damaged one."""
-    record = _read(path)
-    if isinstance(record, DamagedRecordError):
-        return False
-    replace(path, _again(record))
-    return True
-
-
-def _again(record: Record) -> Record:
-    """`record` with all that its content gives: an older version may have judged by other rules."""
-    return judge(record.model_copy(update={"cell_id": record.cell.cell_id}))
-
-
-def _read(path: Path) -> Record | DamagedRecordError:
+def _verified(path: Path) -> Verified:
     try:
-        return read(path)
-    except (DamagedRecordError, OSError) as error:
-        return DamagedRecordError(str(error))
+        content = path.read_bytes()
+        record = parse(content)
+    except NoRecordError as error:
+        return Verified(path, State.OTHER, str(error))
+    except DamagedRecordError as error:
+        return Verified(path, State.DAMAGED, str(error))
+    except OSError as error:
+        return Verified(path, State.DAMAGED, f"it can't be read ({error.strerror})")
+    stored = judgement(content)
+    if not stored:  # none, or one that can't be read
+        return Verified(path, State.SOUND) if _is_json(content) else Verified(path, State.DAMAGED, "it is not JSON")
+    found = differences(stored, judge(record).model_dump(mode="json"))
+    return Verified(path, State.JUDGED_OTHERWISE if found else State.SOUND, "; ".join(found))
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _unlike(name: str, stored: object, derived: object) -> Iterator[str]:
     """One line for each value below `name` that differs."""
+    if stored is None or derived is None:
+        return
     if isinstance(stored, dict) and isinstance(derived, dict):
-        for key in stored:
+        for key in sorted(stored.keys() & derived.keys()):
             yield from _unlike(f"{name}.{key}".lstrip("."), stored[key], derived[key])
-    elif isinstance(stored, list) and isinstance(derived, list) and len(stored) == len(derived):
-        for index, pair in enumerate(zip(stored, derived, strict=True)):
-            yield from _unlike(f"{name}[{index}]", *pair)
-    elif isinstance(stored, float) and isinstance(derived, float):
-        if not math.isclose(stored, derived, rel_tol=ROUNDING):
-            yield f"{name} is stored as {stored}, its samples give {derived}"
-    elif stored != derived:
-        yield f"{name} is stored as {_short(stored)}, its samples give {_short(derived)}"
+    elif not _alike(stored, derived):
+        yield f"{name} was {_short(stored)}, is {_short(derived)}"
+
+
+def _unlike_findings(stored: object, derived: object) -> Iterator[str]:
+    """One line for each finding that only one side has, and for each value in which two of one code differ."""
+    before, after = _by_code(stored), _by_code(derived)
+    for code in sorted(before.keys() | after.keys()):
+        for old, new in zip_longest(before[code], after[code]):
+            if old is None or new is None:
+                yield f"{code} was {'not ' if old is None else ''}found, is {'' if old is None else 'not '}found"
+            else:
+                yield from _unlike(code, old, new)
+
+
+def _by_code(findings: object) -> defaultdict[str, list[dict[str, Any]]]:
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for finding in findings if isinstance(findings, list) else ():
+        if isinstance(finding, dict):
+            found[str(finding.get("code"))].append({key: finding[key] for key in finding if key != "code"})
+    return found
+
+
+def _alike(stored: object, derived: object) -> bool:
+    if _is_number(stored) and _is_number(derived):
+        return math.isclose(stored, derived, rel_tol=ROUNDING)
+    return type(stored) is type(derived) and stored == derived
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number, and one that fits a float: nothing vouches for what a file says of a judgement."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _short(value: object) -> str:
-    if isinstance(value, list):
-        return f"{[item.get('code') for item in value]}"
-    return "something" if isinstance(value, dict) else str(value)
+    return "something else" if isinstance(value, dict | list) else str(value)

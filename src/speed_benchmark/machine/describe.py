@@ -3,13 +3,17 @@
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 from speed_benchmark.machine import nvml
-from speed_benchmark.record.record import Machine, MachineState
+from speed_benchmark.record.machine import Gpu, Machine, MachineState
+
+# Drivers and kernels keep a little for themselves, more or less by their version.
+_SAME_MEMORY = 0.01
 
 
 def describe(gpus: Sequence[int]) -> Machine:
@@ -35,6 +39,47 @@ def observe(gpus: Sequence[int]) -> MachineState:
         memory_available_bytes=psutil.virtual_memory().available,
         gpus=tuple(nvml.state(gpu) for gpu in gpus),
     )
+
+
+def difference(one: Machine, other: Machine) -> str | None:
+    """Why two measurements are not of the same machine, None where they are.
+
+    What makes a machine is its GPUs (model, number and memory), its processor, its cores and its memory; another
+    driver, system, boot or number of the same GPU does not make it another one.
+    """
+    if _gpus(one) != _gpus(other):
+        return f"GPUs: {_gpus(one)} and {_gpus(other)}"
+    pairs = zip(sorted(one.gpus, key=_size), sorted(other.gpus, key=_size), strict=True)
+    for gpu, its_other in pairs:
+        if not _alike(gpu.memory_bytes, its_other.memory_bytes):
+            return f"GPU memory: {_gib(gpu.memory_bytes)} and {_gib(its_other.memory_bytes)}"
+    if one.processor != other.processor:
+        return f"processor: {one.processor} and {other.processor}"
+    if one.cores != other.cores:
+        return f"cores: {one.cores} and {other.cores}"
+    if None not in (one.usable_cores, other.usable_cores) and one.usable_cores != other.usable_cores:
+        return f"usable cores: {one.usable_cores} and {other.usable_cores}"
+    if not _alike(one.memory_bytes, other.memory_bytes):
+        return f"memory: {_gib(one.memory_bytes)} and {_gib(other.memory_bytes)}"
+    return None
+
+
+def _gpus(machine: Machine) -> str:
+    """The models of its GPUs and how many of each, as `2 x NVIDIA H200`."""
+    counts = Counter(gpu.name for gpu in machine.gpus)
+    return ", ".join(f"{count} x {name}" for name, count in sorted(counts.items())) or "none"
+
+
+def _size(gpu: Gpu) -> tuple[str, int]:
+    return gpu.name, gpu.memory_bytes
+
+
+def _alike(one_bytes: int, other_bytes: int) -> bool:
+    return abs(one_bytes - other_bytes) <= _SAME_MEMORY * max(one_bytes, other_bytes)
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB"
 
 
 def _processor() -> str:

@@ -1,10 +1,10 @@
-"""The host's processor: how much of it others use."""
+"""The host's processor: how much of it other processes use."""
 
 import time
 
 import psutil
 
-# Less than this, in cores, is what a machine does by itself.
+# Fewer busy cores than this are what a machine's own services take.
 QUIET_CORES = 0.25
 _IDLE = ("idle", "iowait", "guest", "guest_nice")  # a guest's time is part of the user's
 
@@ -14,14 +14,14 @@ def busy_s() -> float:
     return float(sum(value for name, value in psutil.cpu_times()._asdict().items() if name not in _IDLE))
 
 
-class Beside:
-    """Cores that were busy since it was made, those of this process and of its ended children left out."""
+class OtherCpu:
+    """Cores that other processes kept busy since it was made; this process and its ended children don't count."""
 
     def __init__(self) -> None:
         self._at_s, self._other_s = time.perf_counter(), self._now_s()
 
     def cores(self) -> float:
-        """How many of them, on average until now."""
+        """Their number, on average until now."""
         return max(0.0, (self._now_s() - self._other_s) / max(1e-3, time.perf_counter() - self._at_s))
 
     @staticmethod
@@ -31,7 +31,7 @@ class Beside:
 
 
 def other_cores(seconds: float = 0.5) -> float:
-    """How many cores others use now."""
-    beside = Beside()
+    """Cores that other processes keep busy now, on average over so many seconds."""
+    other_cpu = OtherCpu()
     time.sleep(seconds)
-    return beside.cores()
+    return other_cpu.cores()

@@ -10,7 +10,9 @@ from typing import Any
 import psutil
 
 from speed_benchmark.machine import nvml
-from speed_benchmark.record.record import Memory
+from speed_benchmark.record.sample import Memory
+
+_STATUS = Path("/proc/self/status")
 
 
 class MemoryReader:
@@ -54,7 +56,12 @@ class MemoryReader:
 
 
 def _host_peak_rss_bytes() -> int | None:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+    """The peak since the last reset, which Linux alone keeps; None elsewhere.
+
+    `ru_maxrss` is no substitute: it is the peak since the process started, and can't be reset.
+    """
+    with suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     return None

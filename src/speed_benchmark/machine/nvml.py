@@ -1,8 +1,10 @@
-"""NVIDIA's management library, where it is there; every reading is None or empty where it is not.
+"""NVIDIA's management library (NVML); every reading is None or empty where there is none.
 
-Importing it costs nothing else: the sampler, a process of its own, stays small.
+An index here is that of NVML, by PCI bus. Importing this module imports no other of the tool, so
+that the sampler stays small.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -10,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import pynvml
 
 if TYPE_CHECKING:
-    from speed_benchmark.record.record import Gpu, GpuState
+    from speed_benchmark.record.machine import Gpu, GpuState
 
-# Why the driver keeps a clock below its highest, by NVML's bits. That a GPU is idle is no reason to doubt anything.
+# Why the driver keeps a clock below its highest, by NVML's bits; that the GPU is idle, bit 0x01, is left out.
 THROTTLE_REASONS = {
     0x02: "applications clocks setting",
     0x04: "software power cap",
@@ -71,6 +73,38 @@ def gpu_count() -> int:
     return int(_read("nvmlDeviceGetCount") or 0) if _ready() else 0
 
 
+def index_of(uuid: str) -> int | None:
+    """The index of the GPU that CUDA_VISIBLE_DEVICES names by its UUID; None where there is none, or more than one.
+
+    `GPU-…` may be cut short as long as it is unique; for `MIG-…`, a part of a GPU, it is the index of the whole GPU.
+    """
+    if not _ready():
+        return None
+    handle = _read("nvmlDeviceGetHandleByUUID", uuid)
+    if uuid.startswith("MIG-"):
+        handle = _read("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
+    elif handle is None and uuid.startswith("GPU-"):
+        begins = [index for index in range(gpu_count()) if str(_uuid(index)).startswith(uuid)]
+        return begins[0] if len(begins) == 1 else None
+    index = _read("nvmlDeviceGetIndex", handle)
+    return int(index) if index is not None else None
+
+
+def cuda_name(index: int) -> str:
+    """What CUDA_VISIBLE_DEVICES must say for a GPU: its index, or the part of it that is named there for this process.
+
+    Where a GPU is split into MIG devices, CUDA takes these by name only.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    parts = [name.strip() for name in named if name.strip().startswith("MIG-")]
+    return next((name for name in parts if index_of(name) == index), str(index))
+
+
+def _uuid(index: int) -> str | None:
+    uuid: str | None = _read("nvmlDeviceGetUUID", _device(index))
+    return uuid
+
+
 def versions() -> tuple[str | None, str | None]:
     """The versions of the driver and of the newest CUDA that it runs."""
     if not _ready():
@@ -82,7 +116,7 @@ def versions() -> tuple[str | None, str | None]:
 
 def describe(index: int) -> "Gpu":
     """Name, memory and power limit of one GPU; a nameless one of 0 bytes where the driver has stopped to answer."""
-    from speed_benchmark.record.record import Gpu
+    from speed_benchmark.record.machine import Gpu
 
     handle = _device(index)
     memory = _read("nvmlDeviceGetMemoryInfo", handle)
@@ -134,7 +168,7 @@ def read(index: int) -> Reading:
 
 def state(index: int) -> "GpuState":
     """One GPU now, as a record keeps it."""
-    from speed_benchmark.record.record import GpuState
+    from speed_benchmark.record.machine import GpuState
 
     now = read(index)
     return GpuState(
@@ -150,7 +184,7 @@ def state(index: int) -> "GpuState":
 
 
 def used_memory_bytes(gpus: Sequence[int]) -> int | None:
-    """What everybody together has taken on `gpus`."""
+    """Memory in use on all of `gpus` together, by any process."""
     if not gpus:
         return None
     memories = [_read("nvmlDeviceGetMemoryInfo", _device(gpu)) for gpu in gpus]
@@ -158,7 +192,7 @@ def used_memory_bytes(gpus: Sequence[int]) -> int | None:
 
 
 def allocated_memory_bytes(index: int) -> int | None:
-    """What processes have taken on one GPU, without what the driver keeps for itself where it tells them apart."""
+    """Memory that processes use on one GPU, less what the driver reserves where it tells the two apart."""
     handle = _device(index)
     memory = _read("nvmlDeviceGetMemoryInfo", handle, pynvml.nvmlMemory_v2)
     memory = memory or _read("nvmlDeviceGetMemoryInfo", handle)
@@ -166,7 +200,7 @@ def allocated_memory_bytes(index: int) -> int | None:
 
 
 def process_memory_bytes(gpus: Sequence[int], processes: Iterable[int]) -> int | None:
-    """What `processes` have taken on `gpus`; None where the driver does not name them (in many containers)."""
+    """Memory that `processes` use on `gpus`; None where the driver does not list them (in many containers)."""
     if not gpus:
         return None
     wanted = set(processes)

@@ -1,11 +1,10 @@
-"""How fast this machine's memory and arithmetic are at best: measured by PyTorch, kept in the user's cache.
+"""Device peaks: the bandwidth and FLOP/s of this machine at best, measured by PyTorch and kept in the user's cache.
 
-As a program, `python -m speed_benchmark.measure.rates cpu|cuda` measures one device and prints its rates as JSON.
+As a program, `python -m speed_benchmark.machine.peaks cpu|cuda` measures one device and prints its peaks as JSON.
 """
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,52 +12,54 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from speed_benchmark import files as cache
+from speed_benchmark import files
 from speed_benchmark.cell import digest
-from speed_benchmark.machine import describe as machine
 from speed_benchmark.machine import host
-from speed_benchmark.record.record import Rates
+from speed_benchmark.machine.describe import describe
+from speed_benchmark.record.machine import DevicePeaks
 
 if TYPE_CHECKING:
     import torch
 
-# Raise it when what is measured changes: rates of an older kind are measured again.
+# Raise it when what is measured changes: peaks of an older kind are measured again.
 _KIND = 1
 _LIMIT_S = 300.0
 _MIB = 2**20
 # Working sets: from what a processor's caches hold to what none holds.
 CPU_SETS = (4 * _MIB, 32 * _MIB, 256 * _MIB)
 GPU_SETS = (16 * _MIB, 64 * _MIB, 256 * _MIB, 2048 * _MIB)
-CPU_MATRIX, GPU_MATRIX = (1024, 2048), (4096, 8192)
+CPU_MATRIX, GPU_MATRIX = (512, 1024, 2048), (4096, 8192)
 # Each figure is the best of what fits in so long: other work, and clocks that have yet to rise, only make it worse.
 CPU_TIME_S, GPU_TIME_S = 0.4, 0.5
+# Where a processor has no instructions for a type, its products are a hundred times slower: large ones are left out.
+LONGEST_PRODUCT_S = 1.0
 
 
-def known(gpus: Sequence[int]) -> Rates | None:
-    """The rates of the first of `gpus`, or of the processor, where they were measured before, whatever ran beside."""
+def known(gpus: Sequence[int]) -> DevicePeaks | None:
+    """The peaks of the first of `gpus`, or of the processor, where they were measured before, whatever ran beside."""
     file = _file(gpus)
     try:
-        return Rates.model_validate_json(file.read_bytes())
+        return DevicePeaks.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return None
 
 
 def measured(
     gpus: Sequence[int], environment: Mapping[str, str], *, keep: bool = True, again: bool = False
-) -> Rates | None:
-    """The rates that are known, else measured now in a process with this `environment`; None where that fails.
+) -> DevicePeaks | None:
+    """The peaks that are known, else measured now in a process with this `environment`; None where that fails.
 
-    The device should be idle; `keep` says whether they are kept for the next time. A processor's rates that were
-    measured beside other work are measured again once there is less of it, any rates if asked to do so `again`.
+    The device should be idle; `keep` says whether they are kept for the next time. A processor's peaks that were
+    measured beside other work are measured again once there is less of it, any peaks if asked to do so `again`.
     Takes a few seconds, and as long again to import PyTorch.
     """
-    rates = None if again else known(gpus)
-    if rates and (gpus or rates.other_cores <= host.QUIET_CORES or host.other_cores() >= rates.other_cores):
-        return rates
+    peaks = None if again else known(gpus)
+    if peaks and (gpus or peaks.other_cores <= host.QUIET_CORES or host.other_cores() >= peaks.other_cores):
+        return peaks
     try:
-        beside = host.Beside()
+        other_cpu = host.OtherCpu()
         done = subprocess.run(  # noqa: S603 - our own module, no shell
-            [sys.executable, "-P", "-m", "speed_benchmark.measure.rates", "cuda" if gpus else "cpu"],
+            [sys.executable, "-P", "-m", "speed_benchmark.machine.peaks", "cuda" if gpus else "cpu"],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -67,17 +68,17 @@ def measured(
             check=True,
             start_new_session=True,
         )
-        rates = Rates.model_validate_json(done.stdout.splitlines()[-1])
-        rates = rates.model_copy(update={"other_cores": beside.cores()})
+        peaks = DevicePeaks.model_validate_json(done.stdout.splitlines()[-1])
+        peaks = peaks.model_copy(update={"other_cores": other_cpu.cores()})
     except (subprocess.SubprocessError, ValidationError, IndexError):
         return None
     if keep:
-        _keep(_file(gpus), rates)
-    return rates
+        files.write_cache(_file(gpus), peaks.model_dump_json().encode())
+    return peaks
 
 
-def measure(device: str) -> Rates:
-    """The rates of `device`, "cpu" or "cuda", measured in this process."""
+def measure_peaks(device: str) -> DevicePeaks:
+    """The peaks of `device`, "cpu" or "cuda", measured in this process."""
     import torch
 
     on_gpu = device == "cuda"
@@ -86,18 +87,10 @@ def measure(device: str) -> Rates:
         (size, max(_best(call, moved, time_s / 2, on_gpu) for call, moved in _transfers(device, size)))
         for size in (GPU_SETS if on_gpu else CPU_SETS)
     )
-    # Where the processor has no instructions for a type, its products take far longer than a try may.
     dtypes = (torch.bfloat16, torch.float16) if on_gpu else (torch.float32, torch.bfloat16)
-    flops = {
-        dtype: max(
-            _best(call, operations, time_s, on_gpu)
-            for side in (GPU_MATRIX if on_gpu else CPU_MATRIX)
-            for call, operations in _product(device, dtype, side)
-        )
-        for dtype in dtypes
-    }
+    flops = {dtype: _matrix_flops_per_s(device, dtype, time_s) for dtype in dtypes}
     best = max(flops, key=lambda dtype: flops[dtype])
-    return Rates(
+    return DevicePeaks(
         device=torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads of the processor",
         bandwidths=bandwidths,
         flops_per_s=flops[best],
@@ -120,6 +113,17 @@ def _transfers(device: str, size: int) -> Iterator[tuple[Callable[[], object], f
     vector = torch.ones(columns, dtype=dtype, device=device)
     yield lambda: torch.mv(matrix, vector), size
     yield matrix.amax, size
+
+
+def _matrix_flops_per_s(device: str, dtype: "torch.dtype", time_s: float) -> float:
+    """The most operations/s of a matrix product in this type, of the sizes that are quick enough to try."""
+    best = 0.0
+    for side in GPU_MATRIX if device == "cuda" else CPU_MATRIX:
+        for call, operations in _product(device, dtype, side):
+            if best and operations / best > LONGEST_PRODUCT_S:
+                return best
+            best = max(best, _best(call, operations, time_s, device == "cuda"))
+    return best
 
 
 def _product(device: str, dtype: "torch.dtype", side: int) -> Iterator[tuple[Callable[[], object], float]]:
@@ -160,26 +164,15 @@ def _best(call: Callable[[], object], amount: float, time_s: float, on_gpu: bool
 
 
 def _file(gpus: Sequence[int]) -> Path:
-    """Where the rates of a machine are kept, by what it is; drivers and numbers of GPUs beside it change nothing."""
-    described = machine.describe(gpus[:1]).model_dump(mode="json", exclude={"gpus": {"__all__": {"index"}}})
+    """Where the peaks of a machine are kept, by what it is; the index of the GPU changes nothing."""
+    described = describe(gpus[:1]).model_dump(mode="json", exclude={"gpus": {"__all__": {"index"}}})
     key = digest([_KIND, described])
-    return cache.folder("rates") / f"{key.removeprefix('sha256:')[:32]}.json"
-
-
-def _keep(file: Path, rates: Rates) -> None:
-    """Write whole or not at all; a cache that can't be written costs a measurement the next time."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as partial:
-            partial.write(rates.model_dump_json().encode())
-        Path(partial.name).replace(file)
-    except OSError:
-        return
+    return files.cache_folder("peaks") / f"{key.removeprefix('sha256:')[:32]}.json"
 
 
 def main() -> None:
     """Measure the device named by the first argument."""
-    sys.stdout.write(measure(sys.argv[1]).model_dump_json() + "\n")
+    sys.stdout.write(measure_peaks(sys.argv[1]).model_dump_json() + "\n")
 
 
 if __name__ == "__main__":

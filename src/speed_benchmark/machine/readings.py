@@ -1,4 +1,4 @@
-"""What the sampler beside a worker saw, cut to one request: its handle, and a pure function over its readings."""
+"""The readings of the sampler that fall into one request: its process, and a pure function that sums them up."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from speed_benchmark.machine import nvml
-from speed_benchmark.record.record import Energy, GpuReadings, Range, Readings, Sample
+from speed_benchmark.record.sample import Energy, GpuReadings, Range, Readings, Sample
 
 Row = dict[str, Any]
 
@@ -29,7 +29,7 @@ class Sampler:
     def __init__(self, gpus: Sequence[int], environment: dict[str, str]) -> None:
         self._started_at_s = time.perf_counter()
         self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-            [sys.executable, "-P", "-m", "speed_benchmark.measure.sampler", *map(str, gpus)],
+            [sys.executable, "-P", "-m", "speed_benchmark.machine.sampler", *map(str, gpus)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -39,13 +39,13 @@ class Sampler:
 
     def readings(self, sample: Sample) -> Readings | None:
         """What it saw during `sample`; None where it has stopped, or the sample's clock is not the machine's."""
-        if sample.started_at_s is None or not sample.token_times_s:
+        if sample.started_at_s is None or not sample.is_timed:
             return None
         start_s, end_s = sample.started_at_s, sample.started_at_s + sample.duration_s
         if not self._started_at_s <= start_s < end_s <= time.perf_counter():
             return None
         rows = self._ask(start_s, end_s)
-        return summarize(rows, start_s, start_s + sample.token_times_s[0], end_s, sample.output_tokens)
+        return summarize(rows, start_s, start_s + sample.first_token_s, end_s, sample.output_tokens)
 
     def end(self) -> None:
         """End the process; safe to call twice."""

@@ -1,6 +1,6 @@
 """A process of its own that reads the machine ten times a second, so that the measured one need not.
 
-It is started as `python -m speed_benchmark.measure.sampler [GPU…]` and lives until its standard input closes, which
+It is started as `python -m speed_benchmark.machine.sampler [GPU…]` and lives until its standard input closes, which
 also happens when whoever started it dies. A line `START END` on standard input (seconds of the monotonic clock, which
 on Linux all processes share) asks for the readings in that window; the answer is one line of JSON: the readings in
 the window, and one before and one after it. Readings from before a window that was asked for are forgotten, because
@@ -25,14 +25,14 @@ PERIOD_S = 0.1
 SLOW_PERIOD_S = 1.0
 
 
-class Machine:
+class MachineReader:
     """Reads the host and the GPUs with these indices; `root` is the process whose tree is not foreign."""
 
     def __init__(self, gpus: list[int], root: int) -> None:
         self._gpus, self._root = gpus, root
         self._own: dict[int, psutil.Process] = {}
         self._names: dict[int, str] = {}
-        self._strangers: set[int] = set()
+        self._there_before: set[int] = set()
         self._slow_at = float("-inf")
         self._frequency_mhz: float | None = None
         self._other_bytes = 0
@@ -84,10 +84,10 @@ class Machine:
         unless it was there before anything of this tool was.
         """
         if self._first:
-            self._strangers.add(pid)
+            self._there_before.add(pid)
         if pid in self._own or pid == self._root:
             return False
-        if pid in self._strangers:
+        if pid in self._there_before:
             return True
         if not psutil.pid_exists(pid):
             return False
@@ -120,7 +120,7 @@ def main() -> None:
     """Read until standard input closes; answer what is asked there."""
     with suppress(OSError, AttributeError):
         os.nice(5)  # it yields to what is measured
-    machine = Machine([int(index) for index in sys.argv[1:]], os.getppid())
+    machine = MachineReader([int(index) for index in sys.argv[1:]], os.getppid())
     readings: list[dict[str, Any]] = []
     lock = threading.Lock()
 

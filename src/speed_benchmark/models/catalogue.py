@@ -6,7 +6,9 @@ Sources: the files of the same names in the model repositories `Qwen/Qwen2.5-*-I
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from speed_benchmark.models.config import Config
 
 ORGANISATION = "Qwen/"
 
@@ -16,8 +18,8 @@ class Entry:
     """A model of the catalogue: `config` and `generation_config` are the contents of its two JSON files."""
 
     model_id: str
-    config: dict[str, Any]
-    generation_config: dict[str, Any]
+    config: Config
+    generation_config: Config
 
 
 def lookup(model_id: str) -> Entry | None:
@@ -62,7 +64,7 @@ _UP_TO_3B = ("0.5B", "1.5B", "3B")
 _QUANTIZED_INTERMEDIATE_SIZE = {"72B": 29696}
 
 
-def _gptq(bits: int) -> dict[str, Any]:
+def _gptq(bits: int) -> Config:
     return {
         "batch_size": 1,
         "bits": bits,
@@ -87,7 +89,7 @@ def _gptq(bits: int) -> dict[str, Any]:
     }
 
 
-def _awq() -> dict[str, Any]:
+def _awq() -> Config:
     return {
         "bits": 4,
         "group_size": 128,
@@ -98,9 +100,9 @@ def _awq() -> dict[str, Any]:
     }
 
 
-def _config(size: str, quantization: dict[str, Any] | None, transformers_version: str) -> dict[str, Any]:
+def _config(size: str, quantization: Config | None, transformers_version: str) -> Config:
     small = size in _UP_TO_3B
-    config: dict[str, Any] = {
+    config: Config = {
         "architectures": ["Qwen2ForCausalLM"],
         "attention_dropout": 0.0,
         "bos_token_id": 151643,
@@ -126,7 +128,7 @@ def _config(size: str, quantization: dict[str, Any] | None, transformers_version
     return config
 
 
-def _generation_config(size: str) -> dict[str, Any]:
+def _generation_config(size: str) -> Config:
     return {
         "bos_token_id": 151643,
         "do_sample": True,
@@ -142,7 +144,7 @@ def _generation_config(size: str) -> dict[str, Any]:
 
 def _family() -> Iterator[Entry]:
     for size in _SIZES:
-        variants: dict[str, tuple[dict[str, Any] | None, str]] = {
+        variants: dict[str, tuple[Config | None, str]] = {
             "": (None, "4.43.1"),
             "-GPTQ-Int4": (_gptq(4), "4.39.3"),
             "-GPTQ-Int8": (_gptq(8), "4.39.3"),

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.models import rope, trust
+from speed_benchmark.models.config import Config
 
 Quantization = Literal["BF16", "FP16", "FP32", "GPTQ-Int4", "GPTQ-Int8", "AWQ"]
 StoredType = Literal["BF16", "F16", "F32", "I32"]
@@ -20,6 +21,8 @@ ARCHITECTURES = {
     "mistral": "MistralForCausalLM",
 }
 STORED_BYTES: dict[StoredType, int] = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4}
+VALUE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+"""What a value of an activation, a key or an unquantised weight takes, by the name of its type in PyTorch."""
 
 _MAX_JSON_BYTES = 1_000_000
 _MAX_SIZES = {
@@ -28,9 +31,11 @@ _MAX_SIZES = {
     "num_hidden_layers": 1_024,
     "num_attention_heads": 1_024,
     "num_key_value_heads": 1_024,
+    "head_dim": 65_536,
     "vocab_size": 4_194_304,
     "max_position_embeddings": 100_000_000,
 }
+_OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
 _DTYPES: dict[str, tuple[Quantization, StoredType]] = {
     "bfloat16": ("BF16", "BF16"),
     "float16": ("FP16", "F16"),
@@ -62,7 +67,7 @@ class TensorSpec:
         return self.elements * STORED_BYTES[self.dtype]
 
 
-def read_config(folder: Path, *, synthetic: bool = False, trust_remote_code: bool = False) -> dict[str, Any]:
+def read_config(folder: Path, *, synthetic: bool = False, trust_remote_code: bool = False) -> Config:
     """The checked config.json of the local model in `folder`, whose files are checked too, weights aside.
 
     With `synthetic` weights the config must be Qwen2-shaped and whole; otherwise an engine must run the architecture,
@@ -78,13 +83,13 @@ def read_config(folder: Path, *, synthetic: bool = False, trust_remote_code: boo
         rope.longest(config)
         quantization_of(config)
         if synthetic:
-            _check_synthetic(config)
+            check_synthetic(config)
     except (OSError, ValueError) as error:
         raise UserError("--model_id_or_path", folder, str(error)) from error
     return config
 
 
-def read_generation_config(folder: Path) -> dict[str, Any]:
+def read_generation_config(folder: Path) -> Config:
     """The generation_config.json in `folder`, {} where there is none. Raises UserError for a broken one."""
     if not (folder / "generation_config.json").exists():
         return {}
@@ -94,11 +99,11 @@ def read_generation_config(folder: Path) -> dict[str, Any]:
         raise UserError("--model_id_or_path", folder, str(error)) from error
 
 
-def quantization_of(config: dict[str, Any]) -> Quantization:
+def quantization_of(config: Config) -> Quantization:
     """The weight format that `config` describes. Raises ValueError for one that is not measured here."""
     quantization = config.get("quantization_config")
     if quantization is None:
-        return _DTYPES[_dtype(config)][0]
+        return _DTYPES[dtype_of(config)][0]
     if isinstance(quantization, dict):
         found = _QUANTIZATIONS.get((str(quantization.get("quant_method")), _whole(quantization.get("bits"))))
         if found:
@@ -109,7 +114,7 @@ def quantization_of(config: dict[str, Any]) -> Quantization:
     )
 
 
-def tensors(config: dict[str, Any]) -> list[TensorSpec]:
+def tensors(config: Config) -> list[TensorSpec]:
     """The tensors of a checkpoint of this `config`, from the embedding to the output layer.
 
     Names, shapes and types are those of the checkpoints that Qwen publishes. Shapes are [out, in] for plain weights;
@@ -118,17 +123,42 @@ def tensors(config: dict[str, Any]) -> list[TensorSpec]:
     """
     _check_architecture(config)
     _check_sizes(config)
-    _check_synthetic(config)
+    _check_shape(config)
     return list(_tensors(config))
 
 
-def weight_bytes(config: dict[str, Any]) -> int:
+def weight_bytes(config: Config) -> int:
     """Bytes of all weights of a checkpoint of this `config`, file headers aside."""
     return sum(tensor.size_bytes for tensor in tensors(config))
 
 
-def _tensors(config: dict[str, Any]) -> Iterator[TensorSpec]:
-    dtype = _DTYPES[_dtype(config)][1]
+def head_size(config: Config) -> int:
+    """The values of a query, a key or a value in one attention head: `head_dim`, or the heads' share of the width."""
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+
+
+def kv_values_per_token(config: Config) -> int:
+    """The values that the key-value cache holds for one token, in all layers: a key and a value in each head."""
+    return int(config["num_hidden_layers"] * 2 * _key_value_heads(config) * head_size(config))
+
+
+def dtype_of(config: Config) -> str:
+    """The type of unquantised weights: `dtype` since transformers 5, `torch_dtype` before. Raises ValueError."""
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    if dtype not in _DTYPES:
+        raise ValueError(f"torch_dtype in its config.json is none of {_listed(_DTYPES)}")
+    return dtype
+
+
+def check_synthetic(config: Config) -> None:
+    """Raise ValueError unless weights of this config can be made up, and every engine takes them."""
+    _check_shape(config)
+    if config.get("head_dim") not in (None, config["hidden_size"] // config["num_attention_heads"]):
+        raise ValueError("head_dim in its config.json is not hidden_size / num_attention_heads")
+
+
+def _tensors(config: Config) -> Iterator[TensorSpec]:
+    dtype = _DTYPES[dtype_of(config)][1]
     hidden, vocabulary = config["hidden_size"], config["vocab_size"]
     yield TensorSpec("model.embed_tokens.weight", dtype, (vocabulary, hidden))
     for layer in range(config["num_hidden_layers"]):
@@ -144,22 +174,23 @@ def _tensors(config: dict[str, Any]) -> Iterator[TensorSpec]:
         yield TensorSpec("lm_head.weight", dtype, (vocabulary, hidden))
 
 
-def _linear_layers(config: dict[str, Any]) -> dict[str, tuple[int, int]]:
+def _linear_layers(config: Config) -> dict[str, tuple[int, int]]:
     """(inputs, outputs) of the linear layers of a block, by name."""
     hidden, intermediate = config["hidden_size"], config["intermediate_size"]
-    key_value = hidden // config["num_attention_heads"] * _key_value_heads(config)
+    query = config["num_attention_heads"] * head_size(config)
+    key_value = _key_value_heads(config) * head_size(config)
     return {
-        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.q_proj": (hidden, query),
         "self_attn.k_proj": (hidden, key_value),
         "self_attn.v_proj": (hidden, key_value),
-        "self_attn.o_proj": (hidden, hidden),
+        "self_attn.o_proj": (query, hidden),
         "mlp.gate_proj": (hidden, intermediate),
         "mlp.up_proj": (hidden, intermediate),
         "mlp.down_proj": (intermediate, hidden),
     }
 
 
-def _linear(name: str, inputs: int, outputs: int, config: dict[str, Any], dtype: StoredType) -> Iterator[TensorSpec]:
+def _linear(name: str, inputs: int, outputs: int, config: Config, dtype: StoredType) -> Iterator[TensorSpec]:
     quantization = config.get("quantization_config")
     if quantization is None:
         yield TensorSpec(f"{name}.weight", dtype, (outputs, inputs))
@@ -173,7 +204,7 @@ def _linear(name: str, inputs: int, outputs: int, config: dict[str, Any], dtype:
         yield TensorSpec(f"{name}.g_idx", "I32", (inputs,))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> Config:
     if not path.is_file():
         raise ValueError(f"has no {path.name}; name a folder with a model")
     with path.open("rb") as file:
@@ -190,7 +221,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_architecture(config: dict[str, Any]) -> None:
+def _check_architecture(config: Config) -> None:
     model_type, named = config.get("model_type"), config.get("architectures")
     expected = ARCHITECTURES.get(str(model_type))
     if expected is None or (named is not None and named != [expected]):
@@ -198,10 +229,10 @@ def _check_architecture(config: dict[str, Any]) -> None:
         raise ValueError(f"is a {str(found)[:60]!a}, which no engine here runs; take {_listed(ARCHITECTURES.values())}")
 
 
-def _check_sizes(config: dict[str, Any]) -> None:
+def _check_sizes(config: Config) -> None:
     for key, limit in _MAX_SIZES.items():
         value = config.get(key)
-        if value is None and key == "num_key_value_heads":
+        if value is None and key in _OPTIONAL_SIZES:
             continue
         if value is None:
             raise ValueError(f"its config.json has no {key}; get the file again")
@@ -209,19 +240,18 @@ def _check_sizes(config: dict[str, Any]) -> None:
             raise ValueError(f"{key} in its config.json is no whole number from 1 to {limit}; get the file again")
 
 
-def _check_synthetic(config: dict[str, Any]) -> None:
-    """Raise ValueError unless weights of this config can be made up, and both engines take them."""
+def _check_shape(config: Config) -> None:
+    """Raise ValueError unless the tensors of this config are known: it is Qwen2-shaped, and all divides evenly."""
     if config["model_type"] != "qwen2":
         raise ValueError(f"is a {config['model_type']}; made-up weights are for {ARCHITECTURES['qwen2']} only")
     hidden, heads, key_value_heads = config["hidden_size"], config["num_attention_heads"], _key_value_heads(config)
-    if hidden % (2 * heads) or heads % key_value_heads:
+    divides = config.get("head_dim") is not None or hidden % heads == 0
+    if not divides or head_size(config) % 2 or heads % key_value_heads:
         raise ValueError(
             f"hidden_size {hidden}, num_attention_heads {heads} and num_key_value_heads {key_value_heads} "
             "in its config.json do not divide evenly"
         )
-    if config.get("head_dim") not in (None, hidden // heads):
-        raise ValueError("head_dim in its config.json is not hidden_size / num_attention_heads")
-    _dtype(config)
+    dtype_of(config)
     quantization_of(config)
     quantization = config.get("quantization_config")
     if quantization is None:
@@ -236,15 +266,7 @@ def _check_synthetic(config: dict[str, Any]) -> None:
             raise ValueError(f"{name} has {inputs} inputs and {outputs} outputs, no multiples of the group {group}")
 
 
-def _dtype(config: dict[str, Any]) -> str:
-    """The type of unquantised weights: `dtype` since transformers 5, `torch_dtype` before."""
-    dtype = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-    if dtype not in _DTYPES:
-        raise ValueError(f"torch_dtype in its config.json is none of {_listed(_DTYPES)}")
-    return dtype
-
-
-def _key_value_heads(config: dict[str, Any]) -> int:
+def _key_value_heads(config: Config) -> int:
     return _whole(config.get("num_key_value_heads") or config["num_attention_heads"])
 
 

@@ -4,20 +4,19 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
-from speed_benchmark import files as cache
+from speed_benchmark import files
 
 OnProgress = Callable[[int, int], None]
 
 
-def weights_digest(files: Iterable[Path], on_progress: OnProgress) -> str:
-    """`sha256:` and the hash of the names and contents of `files`, in whatever folder and order they are.
+def weights_digest(weight_files: Iterable[Path], on_progress: OnProgress) -> str:
+    """`sha256:` and the hash of the names and contents of `weight_files`, in whatever folder and order they are.
 
     Hashed are lines as `sha256sum` prints them, sorted by name. `on_progress` is told the bytes done and in all.
     """
-    ordered = sorted(files, key=lambda file: file.name)
+    ordered = sorted(weight_files, key=lambda file: file.name)
     total_bytes = sum(file.stat().st_size for file in ordered)
     done_bytes = 0
     lines = []
@@ -34,14 +33,13 @@ def file_sha256(file: Path) -> str:
     path = file.resolve()
     status = path.stat()
     seen = {"path": str(path), "size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-    entry = cache.folder("digests") / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
+    entry = files.cache_folder("digests") / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
     known = _read(entry)
     if all(known.get(key) == value for key, value in seen.items()) and isinstance(known.get("sha256"), str):
         return str(known["sha256"])
     with path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    with suppress(OSError):  # a cache that can't be written costs time only
-        _write(entry, seen | {"sha256": sha256})
+    files.write_cache(entry, json.dumps(seen | {"sha256": sha256}).encode())
     return sha256
 
 
@@ -57,10 +55,3 @@ def _read(entry: Path) -> dict[str, object]:
     except (OSError, ValueError):  # none, or not whole: it is made anew
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def _write(entry: Path, content: dict[str, object]) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    partial = entry.with_name(f"{entry.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(entry)

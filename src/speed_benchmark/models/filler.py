@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speed_benchmark.models.checkpoint import TensorSpec
+from speed_benchmark.models.config import Config
 
 STD = 0.02
 SCALE_SPREAD = 0.1
@@ -24,7 +25,7 @@ Array = npt.NDArray[Any]
 class Filler:
     """Values for one checkpoint; random ones are drawn once and repeated from random places, to keep up with disks."""
 
-    def __init__(self, config: dict[str, Any], largest_elements: int, seed: int) -> None:
+    def __init__(self, config: Config, largest_elements: int, seed: int) -> None:
         """Values for the checkpoint of `config`, whose largest tensor has `largest_elements`."""
         quantization = config.get("quantization_config") or {}
         self._bits: int = quantization.get("bits", 0)

@@ -4,7 +4,7 @@ YaRN: Peng et al., "YaRN: Efficient Context Window Extension of Large Language M
 the settings of Qwen2.5's model cards: factor 4, from 32768 to 131072 positions.
 """
 
-from typing import Any
+from speed_benchmark.models.config import Config
 
 YARN_FACTOR = 4
 YARN_LIMIT_TOKENS = 131_072
@@ -12,7 +12,7 @@ DEFAULT_THETA = 10_000.0
 MAX_NUMBER = 100_000_000
 
 
-def longest(config: dict[str, Any]) -> int:
+def longest(config: Config) -> int:
     """Prompt and output tokens that a model with this `config` takes at most, YaRN included where it applies.
 
     Raises ValueError where the config's own scaling makes no sense.
@@ -26,11 +26,10 @@ def longest(config: dict[str, Any]) -> int:
     return max(own, min(own * YARN_FACTOR, YARN_LIMIT_TOKENS))
 
 
-def config_overrides(config: dict[str, Any], total_tokens: int) -> dict[str, Any]:
+def config_overrides(config: Config, total_tokens: int) -> Config:
     """Keys of config.json to replace so that `total_tokens` (prompt and output) fit: {}, or YaRN.
 
-    transformers takes them as keyword arguments of its config, vLLM as `hf_overrides`. Raises ValueError past
-    `longest`.
+    They are what an engine takes as overrides of the config that it reads. Raises ValueError past `longest`.
     """
     own, reach = int(config["max_position_embeddings"]), longest(config)
     if total_tokens > reach:
@@ -50,7 +49,7 @@ def config_overrides(config: dict[str, Any], total_tokens: int) -> dict[str, Any
     return {"max_position_embeddings": reach, "rope_parameters": yarn}
 
 
-def _scaling(config: dict[str, Any]) -> dict[str, Any]:
+def _scaling(config: Config) -> Config:
     """The rope settings under either of their names: `rope_scaling` up to transformers 4, then `rope_parameters`."""
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
     if not isinstance(scaling, dict):
@@ -58,11 +57,11 @@ def _scaling(config: dict[str, Any]) -> dict[str, Any]:
     return scaling
 
 
-def _kind(scaling: dict[str, Any]) -> str:
+def _kind(scaling: Config) -> str:
     return str(scaling.get("rope_type") or scaling.get("type") or "default")
 
 
-def _number(scaling: dict[str, Any], key: str, default: int) -> float:
+def _number(scaling: Config, key: str, default: int) -> float:
     value = scaling.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MAX_NUMBER:
         raise ValueError(f"{key} of the rope_scaling in its config.json is no number from 1 up; get the file again")

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from speed_benchmark.cell import Model
 from speed_benchmark.errors import UserError
 from speed_benchmark.models import catalogue, checkpoint, digest, synthetic, trust, weights
+from speed_benchmark.models.config import Config
 from speed_benchmark.models.hub import download as hubs
 from speed_benchmark.models.hub.download import FetchError
 from speed_benchmark.record.record import Checkpoint
@@ -21,7 +21,7 @@ class Fetched:
     """A checkpoint on disk: its folder, its config.json, and what the record says of it."""
 
     folder: Path
-    config: dict[str, Any]
+    config: Config
     checkpoint: Checkpoint
 
 
@@ -31,23 +31,10 @@ def fetch(model: Model, on_progress: OnProgress) -> Fetched:
     Raises FetchError where a hub does not give them or they can't be made, UserError where they are not what an
     engine here runs.
     """
-    folder = Path(model.model_id_or_path).expanduser()
-    commit = None
-    if model.weights == "synthetic":
-        source = "synthetic"
-        making = partial(on_progress, "making weights")
-        try:
-            folder = synthetic.cached(*shape(model.model_id_or_path), on_progress=making)
-        except (synthetic.NotEnoughDiskError, OSError) as error:
-            raise FetchError(f"can't make the weights: {error}") from error
-    elif folder.is_dir():
-        source = "local"
-    else:
-        source = "modelscope" if model.use_modelscope else "huggingface"
-        folder, commit = hubs.download(model, on_progress)
+    source, folder, commit = _locate(model, on_progress)
     config, files = inspect(folder, model)
     try:
-        weights_digest = digest.weights_digest(files, partial(on_progress, "checking weights"))
+        digest_of_files = digest.weights_digest(files, partial(on_progress, "checking weights"))
         weight_file_bytes = sum(file.stat().st_size for file in files)
     except OSError as error:
         raise FetchError(f"can't read the weights: {error}") from error
@@ -59,12 +46,32 @@ def fetch(model: Model, on_progress: OnProgress) -> Fetched:
             commit=commit,
             quantization=checkpoint.quantization_of(config),
             weight_file_bytes=weight_file_bytes,
-            weights_digest=weights_digest,
+            weights_digest=digest_of_files,
         ),
     )
 
 
-def inspect(folder: Path, model: Model) -> tuple[dict[str, Any], tuple[Path, ...]]:
+def weights_digest(model: Model, on_progress: OnProgress) -> str | None:
+    """The hash of the weight files that are on disk for `model` now; nothing is downloaded or made for it.
+
+    None for a model on a hub, whose commit is not asked for; for synthetic weights that are not in the cache; and for
+    files that can't be read. Raises UserError for synthetic weights of an unknown shape.
+    """
+    if model.weights == "synthetic":
+        shapes = shape(model.model_id_or_path)
+        folder = synthetic.cache_folder(*shapes) if synthetic.is_cached(*shapes) else None
+    else:
+        folder = _local_folder(model.model_id_or_path)
+    if folder is None:
+        return None
+    try:
+        files = weights.find(folder, allow_pickle=model.allow_pickle)
+        return digest.weights_digest(files, partial(on_progress, "checking weights"))
+    except (OSError, ValueError):
+        return None
+
+
+def inspect(folder: Path, model: Model) -> tuple[Config, tuple[Path, ...]]:
     """The checked config.json and weight files of the checkpoint of `model` in `folder`; nothing of it is run.
 
     Raises UserError where an engine here does not run it, or it asks for more than `model` allows.
@@ -78,13 +85,13 @@ def inspect(folder: Path, model: Model) -> tuple[dict[str, Any], tuple[Path, ...
     return config, files
 
 
-def shape(model_id_or_path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def shape(model_id_or_path: str) -> tuple[Config, Config]:
     """The config.json and generation_config.json that made-up weights of a model are made from.
 
     Raises UserError where neither a local folder nor the catalogue knows its shape.
     """
-    folder = Path(model_id_or_path).expanduser()
-    if folder.is_dir():
+    folder = _local_folder(model_id_or_path)
+    if folder is not None:
         return checkpoint.read_config(folder, synthetic=True), checkpoint.read_generation_config(folder)
     entry = catalogue.lookup(model_id_or_path)
     if entry is None:
@@ -92,3 +99,23 @@ def shape(model_id_or_path: str) -> tuple[dict[str, Any], dict[str, Any]]:
         known = f"near names: {', '.join(near)}" if near else "name a Qwen2.5 Instruct model"
         raise UserError("--model_id_or_path", model_id_or_path, f"its shape is not known; {known}, or a local folder")
     return entry.config, entry.generation_config
+
+
+def _locate(model: Model, on_progress: OnProgress) -> tuple[str, Path, str | None]:
+    """Where the weights are from, the folder that holds them once this returns, and the commit on the hub."""
+    if model.weights == "synthetic":
+        making = partial(on_progress, "making weights")
+        try:
+            return "synthetic", synthetic.cached(*shape(model.model_id_or_path), on_progress=making), None
+        except (synthetic.NotEnoughDiskError, OSError) as error:
+            raise FetchError(f"can't make the weights: {error}") from error
+    folder = _local_folder(model.model_id_or_path)
+    if folder is not None:
+        return "local", folder, None
+    return "modelscope" if model.use_modelscope else "huggingface", *hubs.download(model, on_progress)
+
+
+def _local_folder(model_id_or_path: str) -> Path | None:
+    """The absolute path of a local model, so that it is the same from any working directory; None for an id."""
+    folder = Path(model_id_or_path).expanduser().absolute()
+    return folder if folder.is_dir() else None

@@ -4,7 +4,6 @@ The file format is that of safetensors: 8 bytes with the length of the header, a
 place of each tensor, and the data, which is streamed so that memory stays small whatever the model.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,18 +13,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from speed_benchmark import files as cache
+from speed_benchmark import files
 from speed_benchmark.errors import UserError
-from speed_benchmark.models.checkpoint import STORED_BYTES, TensorSpec, quantization_of, tensors
+from speed_benchmark.models.checkpoint import STORED_BYTES, TensorSpec, check_synthetic, quantization_of, tensors
+from speed_benchmark.models.config import Config
 
 VERSION = 1
 """Part of a cached checkpoint's name: raise it when the same config comes to mean other files."""
 
 SHARD_BYTES = 4_000_000_000
 INDEX_NAME = "model.safetensors.index.json"
-LOCK_NAME = ".lock"
 
 OnProgress = Callable[[int, int], None]
 
@@ -39,8 +37,8 @@ def _no_progress(_done_bytes: int, _total_bytes: int) -> None:
 
 
 def synthesize(
-    config: dict[str, Any],
-    generation_config: dict[str, Any],
+    config: Config,
+    generation_config: Config,
     out_dir: Path,
     *,
     seed: int = 0,
@@ -58,27 +56,29 @@ def synthesize(
     return out_dir
 
 
-def cached(
-    config: dict[str, Any], generation_config: dict[str, Any], *, on_progress: OnProgress = _no_progress
-) -> Path:
+def cached(config: Config, generation_config: Config, *, on_progress: OnProgress = _no_progress) -> Path:
     """The folder of the checkpoint of `config` in the user's cache, made if it is not there.
 
     Raises NotEnoughDiskError, OSError where the cache can't be written, ValueError as `synthesize` does.
     """
-    checkpoint = _Checkpoint.of(config, generation_config)
     folder = cache_folder(config, generation_config)
-    if not checkpoint.is_whole(folder):
+    if not is_cached(config, generation_config):
         _remove_leftovers(folder.parent)
-        _make(checkpoint, folder, 0, on_progress, replace=True)
+        _make(_Checkpoint.of(config, generation_config), folder, 0, on_progress, replace=True)
     return folder
 
 
-def cache_folder(config: dict[str, Any], generation_config: dict[str, Any]) -> Path:
-    """Where `cached` keeps the checkpoint: `$XDG_CACHE_HOME/speed-benchmark/synthetic/`, a readable name and a hash."""
+def is_cached(config: Config, generation_config: Config) -> bool:
+    """Whether the checkpoint of `config` is in the user's cache, whole. Raises ValueError as `synthesize` does."""
+    return _Checkpoint.of(config, generation_config).is_whole(cache_folder(config, generation_config))
+
+
+def cache_folder(config: Config, generation_config: Config) -> Path:
+    """Where `cached` keeps the checkpoint: `synthetic/` in the user's cache, a readable name and a hash."""
     shape = f"{config['hidden_size']}x{config['num_hidden_layers']}-{quantization_of(config)}"
     content = json.dumps([VERSION, config, generation_config], sort_keys=True)
     identity = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return cache.folder("synthetic") / f"{config['model_type']}-{shape}-{identity}"
+    return files.cache_folder("synthetic") / f"{config['model_type']}-{shape}-{identity}"
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,14 @@ class Shard:
 class _Checkpoint:
     """The files of a checkpoint, before they are made."""
 
-    config: dict[str, Any]
+    config: Config
     documents: dict[str, bytes]
     shards: tuple[Shard, ...]
 
     @classmethod
-    def of(cls, config: dict[str, Any], generation_config: dict[str, Any]) -> "_Checkpoint":
+    def of(cls, config: Config, generation_config: Config) -> "_Checkpoint":
         shards = split(tensors(config))
+        check_synthetic(config)
         total = sum(tensor.size_bytes for shard in shards for tensor in shard.tensors)
         weight_map = {tensor.name: shard.name for shard in shards for tensor in shard.tensors}
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
@@ -141,7 +142,7 @@ def split(all_tensors: list[TensorSpec]) -> tuple[Shard, ...]:
 
 
 def _header(group: Iterable[TensorSpec]) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
     for tensor in group:
         end = start + tensor.size_bytes
@@ -173,11 +174,11 @@ def _make(checkpoint: _Checkpoint, target: Path, seed: int, on_progress: OnProgr
         for shard in checkpoint.shards:
             values = chain.from_iterable(map(filler.chunks, shard.tensors))
             _write(partial / shard.name, chain([shard.header], values), advance)
-        _sync_folder(partial)
+        files.sync_folder(partial)
         if replace and target.exists():
             shutil.rmtree(target)
         partial.rename(target)
-        _sync_folder(target.parent)
+        files.sync_folder(target.parent)
 
 
 def _write(path: Path, pieces: Iterable[bytes | memoryview], on_bytes: Callable[[int], None]) -> None:
@@ -187,14 +188,6 @@ def _write(path: Path, pieces: Iterable[bytes | memoryview], on_bytes: Callable[
             on_bytes(file.write(piece))
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _require_disk(checkpoint: _Checkpoint, folder: Path) -> None:
@@ -213,54 +206,18 @@ def _sole_maker(target: Path) -> Iterator[Path]:
     What is left of an interrupted making is removed, this one's too.
     """
     partial = target.with_name(f".{target.name}.partial")
-    lock = _lock(partial, wait=True)
-    try:
-        for leftover in partial.iterdir():
-            if leftover.name != LOCK_NAME:
-                leftover.unlink()
-        yield partial
-    finally:
-        _release(lock, partial, target)
-
-
-def _lock(partial: Path, *, wait: bool) -> int:
-    """Make `partial`, lock it for this process, and return the lock's descriptor.
-
-    Raises BlockingIOError where another process has it and this one is not to `wait`.
-    """
-    while True:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with files.locked(partial.with_suffix(".lock")):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         try:
-            partial.mkdir(parents=True, exist_ok=True)
-            lock = os.open(partial / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:
-            continue  # Its maker has just finished and renamed it.
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise
-        if _is_lock_of(lock, partial):
-            return lock
-        os.close(lock)
-
-
-def _is_lock_of(lock: int, folder: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(lock), (folder / LOCK_NAME).stat())
-    except FileNotFoundError:
-        return False
-
-
-def _release(lock: int, partial: Path, target: Path) -> None:
-    if _is_lock_of(lock, partial):
-        shutil.rmtree(partial)
-    if _is_lock_of(lock, target):
-        (target / LOCK_NAME).unlink()
-    os.close(lock)
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove what interrupted makings of any model left in `folder`; those under way are locked, and stay."""
-    for partial in folder.glob(".*.partial"):
-        with suppress(BlockingIOError):
-            _release(_lock(partial, wait=False), partial, partial)
+    for leftover in [*folder.glob(".*.partial"), *folder.glob(".*.lock")]:
+        with suppress(BlockingIOError), files.locked(leftover.with_suffix(".lock"), wait=False):
+            shutil.rmtree(leftover.with_suffix(".partial"), ignore_errors=True)

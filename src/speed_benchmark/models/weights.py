@@ -1,4 +1,4 @@
-"""The weight files of a checkpoint: which of its files an engine reads, and whether they are what they say."""
+"""The weight files of a checkpoint: which of its files an engine reads, and whether their headers fit their sizes."""
 
 import json
 import re

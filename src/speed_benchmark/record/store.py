@@ -1,47 +1,44 @@
 """Records on disk: plain files, each written whole or not at all, that merge by copying."""
 
 import csv
-import errno
 import fcntl
-import hashlib
 import io
-import json
 import os
 import re
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
-
-from speed_benchmark.cell import canonical_json
 from speed_benchmark.errors import UserError
-from speed_benchmark.record.record import SCHEMA_VERSION, Record
-from speed_benchmark.run import original
+from speed_benchmark.files import write_whole
+from speed_benchmark.record.format import DamagedRecordError, parse, seal, serialize
+from speed_benchmark.record.record import Record
 
 ROOM_BYTES = 64 * 2**20
 ABANDONED_S = 60.0
-_ID = re.compile(rb'"record_id":"(sha256:[0-9a-f]{64})",')
 
-
-class DamagedRecordError(Exception):
-    """A file that is no whole, unchanged record; the text says what is wrong with it."""
+Row = Mapping[str, object]
 
 
 class StoreError(Exception):
     """The folder can't take another record; the text says why, and where the record is instead."""
 
 
-class Store:
-    """A folder of records, one JSON file each, with the CSV file of the original scripts beside it."""
+def _no_row(_record: Record) -> Row:
+    return {}
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+
+class Store:
+    """A folder of records, one JSON file each, with a CSV file of one row beside those that have a `row`."""
+
+    def __init__(self, folder: Path, row: Callable[[Record], Row] = _no_row) -> None:
+        self.folder, self._row = folder, row
         self._writing = threading.Lock()
 
     def open(self) -> None:
@@ -81,24 +78,24 @@ class Store:
         if free_bytes < ROOM_BYTES:
             raise StoreError(f"only {free_bytes / 2**20:.0f} MiB are free for {self.folder}; make room")
 
-    def write(self, record: Record) -> tuple[Record, Path]:
+    def write(self, record: Record, judgement: Mapping[str, Any] | None = None) -> tuple[Record, Path]:
         """Store `record` durably: when this returns, it survives a power cut. Returns it with its id, and its path.
 
         Raises StoreError where the folder does not take it; the record is then in the folder for temporary files,
         if that takes it.
         """
-        sealed = record.model_copy(update={"record_id": record.derived_id()})
+        sealed = seal(record)
         with self._writing:
             try:
                 path = self._free_path(sealed)
-                _write_durably(path, serialize(sealed))
-                _write_row(self.folder, sealed)
+                write_whole(path, serialize(sealed, judgement), durable=True)
+                self._write_row(sealed)
             except OSError as error:
                 raise StoreError(f"{self.folder} can't be written ({error.strerror}); {_rescue(sealed)}") from error
         return sealed, path
 
     def records(self) -> Iterator[tuple[Path, Record | DamagedRecordError]]:
-        """Every record below the folder, once, in the order of file names; damaged files with what is wrong."""
+        """Every record below the folder, once, in the order of file names; other files with what is wrong."""
         seen: set[str] = set()
         for path in sorted(self.folder.rglob("*.json")):
             try:
@@ -125,47 +122,22 @@ class Store:
         for path in self.folder.glob("*.json"):
             if not _row_path(path).exists():
                 with suppress(DamagedRecordError):
-                    _write_row(self.folder, read(path))
+                    self._write_row(read(path))
 
-
-def serialize(record: Record) -> bytes:
-    """The bytes of a record's file: canonical JSON and one line end."""
-    return canonical_json(record.model_dump(mode="json")).encode() + b"\n"
+    def _write_row(self, record: Record) -> None:
+        """The row, under the next free name of the original scripts' pattern; a record without one has no file."""
+        row = self._row(record)
+        if not row:
+            return
+        for stem in _stems(record):
+            with suppress(FileExistsError):  # another writer's, in the same second
+                write_whole(self.folder / f"{stem}.csv", _row_text(row), durable=True)
+                return
 
 
 def read(path: Path) -> Record:
-    """The record in `path`; raises DamagedRecordError unless every byte of it is as it was written."""
+    """The record in `path`; raises DamagedRecordError unless every byte of its evidence is as it was written."""
     return parse(path.read_bytes())
-
-
-def parse(content: bytes) -> Record:
-    """The record that `content` holds; raises DamagedRecordError unless every byte of it is as it was written.
-
-    The id is the hash of the canonical JSON without the id, so the bytes themselves are checked.
-    """
-    found = _ID.search(content)
-    if not content.endswith(b"}\n") or not found:
-        raise DamagedRecordError("it is no whole record")
-    rest = content[: found.start()] + content[found.end() : -1]
-    if found[1].decode() != "sha256:" + hashlib.sha256(rest).hexdigest():
-        raise DamagedRecordError("its content does not match its record_id")
-    try:
-        return Record.model_validate_json(content)
-    except ValidationError as error:
-        version = json.loads(content).get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise DamagedRecordError(f"its schema is {version}, this version reads {SCHEMA_VERSION}") from None
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DamagedRecordError(f"no record of this version: {where} {first['msg']}".replace("  ", " ")) from None
-
-
-def replace(path: Path, record: Record) -> None:
-    """Store `record` under the name of the one that is there, as durably as `Store.write`; raises OSError."""
-    row_path = _row_path(path)
-    if row_path.exists():  # first: as long as the record is the old one, this can be done again
-        _write_durably(row_path, _row_text(original.row(record)), over=True)
-    _write_durably(path, serialize(record.model_copy(update={"record_id": record.derived_id()})), over=True)
 
 
 def _stems(record: Record) -> Iterator[str]:
@@ -184,18 +156,7 @@ def _row_path(path: Path) -> Path:
     return path.with_name(path.stem.rpartition("_")[0] + ".csv")
 
 
-def _write_row(folder: Path, record: Record) -> None:
-    """The row of the original script, under the next free name of its pattern; a record without a speed has none."""
-    row = original.row(record)
-    if not row:
-        return
-    for stem in _stems(record):
-        with suppress(FileExistsError):  # another writer's, in the same second
-            _write_durably(folder / f"{stem}.csv", _row_text(row))
-            return
-
-
-def _row_text(row: Mapping[str, object]) -> bytes:
+def _row_text(row: Row) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(row))
     writer.writeheader()
@@ -203,51 +164,10 @@ def _row_text(row: Mapping[str, object]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_durably(path: Path, content: bytes, *, over: bool = False) -> None:
-    """Write a file whole or not at all, so that it survives a power cut.
-
-    Raises FileExistsError if one is there, unless it is to be written `over`.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        if over:
-            Path(temporary).replace(path)
-        else:
-            _name(temporary, path)
-    finally:
-        _remove(temporary)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _remove(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
-
-
-def _name(temporary: str, path: Path) -> None:
-    """Give a file its name, unless that is taken."""
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        if path.exists():  # a file system without links
-            raise FileExistsError(path) from None
-        Path(temporary).replace(path)
-
-
 def _rescue(record: Record) -> str:
     """Keep a record that its folder does not take; says where it is."""
     with suppress(OSError):
         path = Path(tempfile.mkdtemp(prefix="speed_benchmark_")) / f"{record.record_id[-8:]}.json"
-        _write_durably(path, serialize(record))
+        write_whole(path, serialize(record), durable=True)
         return f"the record that was just finished is {path}; copy it there once there is room"
     return "the record that was just finished is lost; measure it again"

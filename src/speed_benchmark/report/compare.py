@@ -4,33 +4,42 @@ The ratio of a cell is exp(mean log speed after - mean log speed before), so tha
 are equally far from 1. Its interval is Welch's: t on the difference of two means of unlike variance, with the
 degrees of freedom of Satterthwaite. The values are the means of the processes where a side ran several, because
 repeats in one process share what it happened to get; the repeats of a single process else. There is no interval
-where `statistics` would give none to one side alone: too few values, or values that depend on each other.
+where `statistics` would give none to one side alone: too few values, or values that depend on each other. A change is
+told only where the whole interval lies beyond the least effect that matters and that the clock can tell.
 """
 
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Literal
 
 from scipy.special import stdtrit
 
-from speed_benchmark.cell import INTERVAL_REPEATS, canonical_json
+from speed_benchmark.cell import INTERVAL_REPEATS, Cell, digest
+from speed_benchmark.judge.judgement import Judged, Verdict
 from speed_benchmark.judge.statistics import (
     CONFIDENCE,
     INTERVAL_PROCESSES,
+    RESOLUTION,
     dependent,
     generation_tokens_per_s,
     total_tokens_per_s,
     whole_requests,
 )
-from speed_benchmark.record.record import Outcome, Record, Verdict
+from speed_benchmark.record.machine import Machine
+from speed_benchmark.record.record import Record
+from speed_benchmark.report.rows import Row, row
+from speed_benchmark.report.words import Language, SpeedField, Words, words
 
-Speed = Literal["generation_tokens_per_s", "total_tokens_per_s"]
 Unlike = Literal["machine", "protocol"]
 _MEASURES = {"generation_tokens_per_s": generation_tokens_per_s, "total_tokens_per_s": total_tokens_per_s}
+# A change below this matters to nobody, however sure it is.
+LEAST_EFFECT = 0.001
+# Two readings of a clock tell times apart from this on.
+_CLOCK_S = 1e-6
 
 
 class Change(StrEnum):
@@ -38,40 +47,70 @@ class Change(StrEnum):
 
     FASTER = "faster"
     SLOWER = "slower"
-    SAME = "no difference"
+    SAME = "no_difference"
     UNDECIDED = "undecided"
     BROKEN = "broken"
     FIXED = "fixed"
-    NOT_COMPARED = "not compared"
+    NOT_COMPARED = "not_compared"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why there is no verdict, or what to keep in mind: the code of a text, and the values that stand in it.
+
+    A value that is the id of a text is said as that text.
+    """
+
+    code: str
+    values: Mapping[str, str | int | tuple[str, ...]]
+
+    def text(self, said: Words) -> str:
+        """The reason in the language of `said`."""
+        return said[f"reason.{self.code}"].format(**{name: _told(one, said) for name, one in self.values.items()})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a comparison keeps of a record: its row, the speeds of its requests by process, and what must be alike."""
+
+    row: Row
+    cell: str
+    speeds: Mapping[int, tuple[float, ...]]
+    shortest_s: float
+    traits: Mapping[Unlike, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of speeds, after / before, and its 95 % confidence interval, None where none would be honest."""
+    """A ratio of speeds, after / before, and its 95 % confidence interval, None where none would be honest.
+
+    `least` is the smallest effect that is told.
+    """
 
     value: float
     low: float | None
     high: float | None
+    least: float = LEAST_EFFECT
 
     @property
     def change(self) -> Change:
         """What the interval says, and nothing without one."""
         if self.low is None or self.high is None:
             return Change.UNDECIDED
-        if self.low > 1:
+        if self.low > 1 + self.least:
             return Change.FASTER
-        return Change.SLOWER if self.high < 1 else Change.SAME
+        return Change.SLOWER if self.high < 1 - self.least else Change.SAME
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One cell on both sides, why it can't be compared where it can't, and what to keep in mind where it can."""
 
-    before: tuple[Record, ...]
-    after: tuple[Record, ...]
+    before: tuple[Measured, ...]
+    after: tuple[Measured, ...]
     ratio: Ratio | None
     change: Change
-    reason: str = ""
+    reasons: tuple[Reason, ...] = ()
 
     def regressed(self, max_regression: float) -> bool:
         """Whether it no longer runs, or is slower by more than `max_regression` (0.03: 3 %) even at the best.
@@ -80,7 +119,9 @@ class Comparison:
         """
         if self.change is Change.BROKEN:
             return True
-        return self.ratio is not None and self.ratio.high is not None and self.ratio.high < 1 - max_regression
+        if self.ratio is None or self.ratio.high is None:
+            return False
+        return self.ratio.high < 1 - max(max_regression, self.ratio.least)
 
 
 @dataclass(frozen=True)
@@ -89,87 +130,130 @@ class Comparisons:
 
     cells: tuple[Comparison, ...]
     overall: Ratio | None
-    only_before: tuple[Record, ...]
-    only_after: tuple[Record, ...]
+    only_before: tuple[Measured, ...]
+    only_after: tuple[Measured, ...]
+
+
+def measured(judged: Judged, speed: SpeedField = "generation_tokens_per_s", language: Language = "en") -> Measured:
+    """What a comparison by `speed` keeps of a record."""
+    record, shown, said = judged.record, row(judged, "", language), words(language)
+    requests = whole_requests(record.samples, record.cell) if shown.measured else []
+    speeds: dict[int, list[float]] = defaultdict(list)
+    for request in requests:
+        speeds[request.process].append(_MEASURES[speed](request))
+    return Measured(
+        row=shown,
+        cell=_cell_key(record.cell),
+        speeds={process: tuple(values) for process, values in speeds.items()},
+        shortest_s=min((request.duration_s for request in requests), default=math.inf),
+        traits={"machine": _machine_traits(record.machine, said), "protocol": _protocol_traits(record)},
+    )
 
 
 def compare(
-    before: Iterable[Record],
-    after: Iterable[Record],
-    speed: Speed = "generation_tokens_per_s",
-    across: frozenset[Unlike] = frozenset(),
+    before: Iterable[Measured], after: Iterable[Measured], across: frozenset[Unlike] = frozenset()
 ) -> Comparisons:
     """Compare what `before` and `after` have in common: the same model, workload and settings.
 
     Cells of unlike machines or protocols are listed, but not compared unless `across` names the difference.
     """
     old, new = _by_cell(before), _by_cell(after)
-    common = [key for key in old if key in new]
-    cells = tuple(_compare_cell(old[key], new[key], speed, across) for key in common)
+    cells = tuple(_compare_cell(old[key], new[key], across) for key in old if key in new)
     decided = [cell for cell in cells if cell.ratio and cell.ratio.low is not None]
-    pairs = [(_log_speeds(cell.before, speed), _log_speeds(cell.after, speed)) for cell in decided]
+    pairs = [(_log_speeds(cell.before), _log_speeds(cell.after)) for cell in decided]
     return Comparisons(
         cells=cells,
-        overall=_ratio(pairs) if pairs else None,
+        overall=_ratio(pairs, max(cell.ratio.least for cell in decided if cell.ratio)) if pairs else None,
         only_before=tuple(records[0] for key, records in old.items() if key not in new),
         only_after=tuple(records[0] for key, records in new.items() if key not in old),
     )
 
 
-def _by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
+def _told(value: str | int | tuple[str, ...], said: Words) -> str:
+    if isinstance(value, tuple):
+        return " / ".join(_told(one, said) for one in value)
+    return said.get(str(value), str(value))
+
+
+def _cell_key(cell: Cell) -> str:
+    """The same for cells of the same model, workload and settings."""
+    content = asdict(cell)
+    content.pop("protocol")
+    return digest(content)
+
+
+def _machine_traits(machine: Machine, said: Words) -> dict[str, str]:
+    return {
+        "unlike_gpus": ", ".join(gpu.name for gpu in machine.gpus) or "none",
+        "unlike_power_limits": ", ".join(f"{gpu.power_limit_w or 0:g} W" for gpu in machine.gpus) or "none",
+        "unlike_drivers": machine.driver or "none",
+        "unlike_processors": said["processor"].format(processor=machine.processor, cores=machine.cores),
+    }
+
+
+def _protocol_traits(record: Record) -> dict[str, str]:
+    protocol = record.cell.protocol
+    return {
+        "unlike_warmups": str(protocol.warmups),
+        "unlike_methods": "method.quick" if protocol.quick else "method.whole",
+        "unlike_prompts": f"prompt.{record.prompt}" if record.prompt else "unknown",
+    }
+
+
+def _by_cell(records: Iterable[Measured]) -> dict[str, list[Measured]]:
     """Records of the same model, workload and settings together."""
-    found: dict[str, list[Record]] = defaultdict(list)
+    found: dict[str, list[Measured]] = defaultdict(list)
     for record in records:
-        content = asdict(record.cell)
-        content.pop("protocol")
-        found[canonical_json(content)].append(record)
+        found[record.cell].append(record)
     return found
 
 
-def _compare_cell(
-    before: Sequence[Record], after: Sequence[Record], speed: Speed, across: frozenset[Unlike]
-) -> Comparison:
+def _compare_cell(before: Sequence[Measured], after: Sequence[Measured], across: frozenset[Unlike]) -> Comparison:
     old, new = _usable(before), _usable(after)
     shown = (tuple(old or before), tuple(new or after))
     if not old or not new:
-        if not old and not new:
-            return Comparison(*shown, None, Change.NOT_COMPARED, f"{before[-1].outcome} on both sides")
-        change = Change.BROKEN if old else Change.FIXED
-        return Comparison(*shown, None, change, f"{before[-1].outcome} -> {after[-1].outcome}")
-    unlike = [text for name, text in _unlike(old + new) if name not in across]
-    if unlike:
-        return Comparison(*shown, None, Change.NOT_COMPARED, "; ".join(unlike))
-    sides = _log_speeds(old, speed), _log_speeds(new, speed)
-    ratio = _ratio([sides])
-    reasons = [text for side in sides if (text := _no_interval(side))][:1]
-    if any(record.verdict is Verdict.DOUBTFUL for record in old + new):
-        reasons.append("doubtful records")
-    return Comparison(*shown, ratio, ratio.change, "; ".join(reasons))
+        change = Change.BROKEN if old else Change.FIXED if new else Change.NOT_COMPARED
+        return Comparison(*shown, None, change, (_ended(before[-1].row, after[-1].row, change),))
+    if unlike := tuple(_unlike(old + new, across)):
+        return Comparison(*shown, None, Change.NOT_COMPARED, unlike)
+    sides = _log_speeds(old), _log_speeds(new)
+    ratio = _ratio([sides], _least(old + new))
+    reasons = [reason for side in sides if (reason := _no_interval(side))][:1]
+    if any(record.row.verdict == Verdict.DOUBTFUL for record in old + new):
+        reasons.append(Reason("doubtful", {}))
+    return Comparison(*shown, ratio, ratio.change, tuple(reasons))
 
 
-def _usable(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if record.outcome is Outcome.OK and record.verdict is not Verdict.INVALID]
+def _usable(records: Sequence[Measured]) -> list[Measured]:
+    return [record for record in records if record.row.measured]
 
 
-def _unlike(records: Sequence[Record]) -> Iterable[tuple[Unlike, str]]:
-    """In what the machines or the protocols of `records` differ."""
-    machines = {
-        "GPUs": [", ".join(gpu.name for gpu in record.machine.gpus) for record in records],
-        "GPU power limits": [str([gpu.power_limit_w for gpu in record.machine.gpus]) for record in records],
-        "drivers": [record.machine.driver or "none" for record in records],
-        "processors": [f"{record.machine.processor}, {record.machine.cores} cores" for record in records],
-    }
-    protocols = {
-        "warm-ups": [str(record.cell.protocol.warmups) for record in records],
-        "methods": ["predicted" if record.cell.protocol.quick else "measured in full" for record in records],
-        "prompts": [record.prompt or "unknown" for record in records],
-    }
-    kinds: tuple[tuple[Unlike, dict[str, list[str]]], ...] = (("machine", machines), ("protocol", protocols))
-    for kind, described in kinds:
-        for name, seen in described.items():
-            distinct = list(dict.fromkeys(seen))
-            if len(distinct) > 1:
-                yield kind, f"unlike {name}: {' / '.join(distinct)}"
+def _ended(before: Row, after: Row, change: Change) -> Reason:
+    """How the last records of both sides ended."""
+    if change is Change.NOT_COMPARED:
+        return Reason("same_outcome", {"outcome": _outcome(before)})
+    return Reason("other_outcome", {"before": _outcome(before), "after": _outcome(after)})
+
+
+def _outcome(row: Row) -> str:
+    """The id of the text that says how a record ended."""
+    return "verdict.invalid" if row.outcome == "ok" and not row.measured else f"outcome.{row.outcome}"
+
+
+def _unlike(records: Sequence[Measured], across: frozenset[Unlike]) -> Iterator[Reason]:
+    """In what the machines or the protocols of `records` differ, as far as that is not accepted."""
+    kinds: tuple[Unlike, ...] = ("machine", "protocol")
+    for kind in kinds:
+        for code in records[0].traits[kind] if kind not in across else ():
+            seen = tuple(dict.fromkeys(record.traits[kind][code] for record in records))
+            if len(seen) > 1:
+                yield Reason(code, {"values": seen})
+
+
+def _least(records: Sequence[Measured]) -> float:
+    """The smallest effect that is told of `records`: beyond rounding, and beyond what the clock can tell."""
+    shortest_s = min(record.shortest_s for record in records)
+    return max(LEAST_EFFECT, RESOLUTION, _CLOCK_S / shortest_s)
 
 
 @dataclass(frozen=True)
@@ -180,29 +264,26 @@ class _Side:
     of_processes: bool
 
 
-def _log_speeds(records: Sequence[Record], speed: Speed) -> _Side:
+def _log_speeds(records: Sequence[Measured]) -> _Side:
     """The means of the processes of `records` where there are several, the repeats of the only one else."""
-    processes: dict[tuple[str, int], list[float]] = defaultdict(list)
-    for record in records:
-        for request in whole_requests(record.samples, record.cell):
-            processes[record.record_id, request.process].append(math.log(_MEASURES[speed](request)))
+    processes = [list(map(math.log, speeds)) for record in records for speeds in record.speeds.values()]
     if len(processes) > 1:
-        return _Side(tuple(map(statistics.fmean, processes.values())), of_processes=True)
-    return _Side(tuple(next(iter(processes.values()))), of_processes=False)
+        return _Side(tuple(map(statistics.fmean, processes)), of_processes=True)
+    return _Side(tuple(processes[0]), of_processes=False)
 
 
-def _no_interval(side: _Side) -> str:
-    """Why no interval over the values of `side` would be honest; empty where one is."""
+def _no_interval(side: _Side) -> Reason | None:
+    """Why no interval over the values of `side` would be honest; None where one is."""
     needed = INTERVAL_PROCESSES if side.of_processes else INTERVAL_REPEATS
     what = "processes" if side.of_processes else "repeats"
     if len(side.values) < needed:
-        return f"no verdict from {len(side.values)} {what}: {needed} are needed on each side"
+        return Reason(f"few_{what}", {"count": len(side.values), "needed": needed})
     if len(side.values) >= INTERVAL_REPEATS and dependent(side.values):
-        return f"no verdict: the {what} depend on each other"
-    return ""
+        return Reason(f"dependent_{what}", {})
+    return None
 
 
-def _ratio(pairs: Sequence[tuple[_Side, _Side]]) -> Ratio:
+def _ratio(pairs: Sequence[tuple[_Side, _Side]], least: float) -> Ratio:
     """The ratio over `pairs` of sides (before, after), each cell with equal weight, and Welch's interval.
 
     The variance of the mean of k differences is the sum of all s²/n over k²; degrees of freedom by Satterthwaite.
@@ -211,7 +292,7 @@ def _ratio(pairs: Sequence[tuple[_Side, _Side]]) -> Ratio:
     log_ratio = statistics.fmean(statistics.fmean(new.values) - statistics.fmean(old.values) for old, new in pairs)
     sides = [side for pair in pairs for side in pair]
     if any(_no_interval(side) for side in sides):
-        return Ratio(math.exp(log_ratio), None, None)
+        return Ratio(math.exp(log_ratio), None, None, least)
     parts = [
         (statistics.variance(side.values) / len(side.values) / len(pairs) ** 2, len(side.values) - 1) for side in sides
     ]
@@ -220,4 +301,4 @@ def _ratio(pairs: Sequence[tuple[_Side, _Side]]) -> Ratio:
     if variance > 0:
         degrees = variance**2 / math.fsum(part**2 / free for part, free in parts)
         half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
-    return Ratio(math.exp(log_ratio), math.exp(log_ratio - half), math.exp(log_ratio + half))
+    return Ratio(math.exp(log_ratio), math.exp(log_ratio - half), math.exp(log_ratio + half), least)

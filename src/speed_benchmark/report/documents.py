@@ -4,14 +4,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Annotated
 
-from speed_benchmark.record.record import Frozen, Record
-from speed_benchmark.report import rows as flat
-from speed_benchmark.report.compare import Comparison, Comparisons, Ratio
-from speed_benchmark.report.layout import ENGINES, Line, Table, tables
-from speed_benchmark.report.reference import GENERATED_TOKENS, MACHINE, SOFTWARE, SOURCE, Published, matching
-from speed_benchmark.report.rows import GIB, Row
-from speed_benchmark.report.words import SPEED_FIELDS, WORDS, Language, SpeedDefinition
+from speed_benchmark.engines import registry
+from speed_benchmark.record.base import Frozen
+from speed_benchmark.report.columns import Column, Place, columns, distinct
+from speed_benchmark.report.compare import LEAST_EFFECT, Comparison, Comparisons, Measured
+from speed_benchmark.report.layout import Filled, Marks, Table, fill, table, tables
+from speed_benchmark.report.reference import Published, matching, publication
+from speed_benchmark.report.rows import Row, order
+from speed_benchmark.report.words import SPEED_FIELDS, Language, SpeedDefinition, Words, words
+
+_SHOWN: tuple[Place, ...] = ("report",)
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,21 @@ class Document:
 class ComparedRow(Frozen):
     """One cell of a comparison."""
 
-    model: str
-    engine: str
-    input_tokens: int
-    quantization: str
-    before_tokens_per_s: float | None
-    after_tokens_per_s: float | None
-    ratio: float | None
-    ratio_low: float | None
+    model: Annotated[str, Column(where=_SHOWN)]
+    engine: Annotated[str, Column(where=_SHOWN)]
+    context_length: Annotated[int, Column(where=_SHOWN)]
+    generate_length: Annotated[int, Column(where=_SHOWN, varies=_SHOWN)]
+    batch_size: Annotated[int, Column(where=_SHOWN, varies=_SHOWN)]
+    quantization: Annotated[str, Column(where=_SHOWN)]
+    before_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_SHOWN)]
+    after_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_SHOWN)]
+    ratio: Annotated[float | None, Column(digits=3, where=_SHOWN)]
+    ratio_low: Annotated[float | None, Column(label="interval", digits=3, where=_SHOWN, to="ratio_high")]
     ratio_high: float | None
-    verdict: str
+    change: Annotated[str, Column(label="verdict", where=_SHOWN, worded=True)]
     regressed: bool | None
-    reason: str
+    reasons: tuple[str, ...]
+    reason_codes: tuple[str, ...]
     before_record_ids: tuple[str, ...]
     after_record_ids: tuple[str, ...]
 
@@ -54,144 +61,175 @@ class ComparedRow(Frozen):
 class ReferenceRow(Frozen):
     """One cell beside the published one."""
 
-    model: str
+    model: Annotated[str, Column(where=_SHOWN)]
     engine: str
-    input_tokens: int
-    quantization: str
-    gpu_count: int
-    tokens_per_s: float
-    memory_gib: float | None
+    context_length: Annotated[int, Column(where=_SHOWN)]
+    quantization: Annotated[str, Column(where=_SHOWN)]
+    gpu_count: Annotated[int, Column(where=_SHOWN, zero="cpu")]
+    published_gpu_count: Annotated[int, Column(where=_SHOWN)]
+    generation_tokens_per_s: Annotated[float, Column(label="own", unit="tokens/s", digits=2, where=_SHOWN)]
+    published_tokens_per_s: Annotated[float, Column(label="published", unit="tokens/s", digits=2, where=_SHOWN)]
+    ratio: Annotated[float, Column(digits=2, where=_SHOWN)]
+    memory_bytes: Annotated[int | None, Column(label="gpu_memory", unit="GiB", digits=2, where=_SHOWN)]
+    published_memory_bytes: Annotated[
+        float | None, Column(label="published_memory", unit="GiB", digits=2, where=_SHOWN)
+    ]
+    note: Annotated[str, Column(where=_SHOWN)]
+    published_note: Annotated[str, Column(where=_SHOWN)]
     machine: str
     software: str
-    record_id: str
-    published_gpu_count: int
-    published_tokens_per_s: float
-    published_memory_gib: float | None
     published_machine: str
     published_software: str
-    published_note: str
-    ratio: float
+    record_ids: tuple[str, ...]
 
 
 def report(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> Document:
     """The report of `rows`."""
-    words = WORDS[language]
-    return Document(
-        language=language,
-        speed=speed,
-        title=words["title"],
-        intro=(words[speed],),
-        tables=tuple(tables(rows, language, speed)),
-        data=rows,
-        rows=rows,
-    )
+    said = words(language)
+    laid = tuple(tables(rows, language, speed))
+    return Document(language, speed, said["title"], (said[speed],), laid, data=rows, rows=rows)
 
 
 def comparison(
     compared: Comparisons, language: Language, speed: SpeedDefinition, max_regression: float | None = None
 ) -> Document:
     """Two sets of records beside each other; with `max_regression`, what the gate says of each cell."""
-    words = WORDS[language]
-    lines, data = [], []
-    marks: dict[str, int] = {}  # reason -> its number below the table
-    for cell in sorted(compared.cells, key=lambda cell: flat.order(flat.row(cell.before[0], ""))):
-        data.append(_compared_row(cell, speed, max_regression))
-        lines.append(_compared_line(cell, data[-1], words, marks))
-    if compared.overall and len(compared.cells) > 1:
-        count = sum(1 for row in data if row.ratio_low is not None)
-        overall = compared.overall
-        text = (words["overall"].format(count=count), *[""] * 5, *_ratio(overall), words[overall.change])
-        lines.append(Line(cells=text, record_id=""))
-    names = ("model", "engine", "input", "quantization", "before", "after", "ratio", "interval", "verdict")
-    kept = [index for index in range(len(names)) if any(line.cells[index] for line in lines)]
-    notes = [f"[{number}] {reason}" for reason, number in marks.items()]
-    for name, only in (("only_before", compared.only_before), ("only_after", compared.only_after)):
-        if only:
-            notes.append(words[name].format(count=len(only), names="; ".join(_name(record) for record in only)))
-    if max_regression is not None:
-        count = sum(1 for row in data if row.regressed)
-        decided = any(row.ratio_low is not None for row in data)
-        verdict = words["regressions" if count else "no_regression" if decided else "no_decision"]
-        notes.append(verdict.format(count=count, all=len(data), limit=f"{max_regression:.1%}".replace(".0", "")))
-    table = Table(
-        title="",
-        conditions="; ".join(
-            f"{words[name]}{words['colon']}{_environment(side)}"
-            for name, side in (
-                ("from", [record for cell in compared.cells for record in cell.before]),
-                ("to", [record for cell in compared.cells for record in cell.after]),
-            )
-        ),
-        columns=tuple(words[names[index]] for index in kept),
-        numeric=tuple(names[index] in ("input", "before", "after", "ratio", "interval") for index in kept),
-        lines=tuple(Line(tuple(line.cells[index] for index in kept), line.record_id) for line in lines),
-        notes=tuple(notes),
-        linked=kept.index(names.index("verdict")),
-    )
-    shown = flat.rows(("", record) for cell in compared.cells for record in (*cell.before, *cell.after))
-    intro = (words["ratio_is"], words[speed])
-    return Document(language, speed, words["comparison"], intro, (table,), data, shown)
+    said = words(language)
+    cells = sorted(compared.cells, key=lambda cell: order(cell.before[0].row))
+    data = [_compared_row(cell, said, speed, max_regression) for cell in cells]
+    intro = (said["ratio_is"].format(least=_percent(LEAST_EFFECT)), said[speed])
+    laid = _comparison_table(data, compared, said, max_regression)
+    return Document(language, speed, said["comparison"], intro, (laid,), data)
 
 
 def reference(rows: Sequence[Row], language: Language) -> Document:
-    """The newest record of each cell that the Qwen2.5 page has too, beside the page's figure; no data without any."""
-    words = WORDS[language]
-    pairs = [(row, found) for row in flat.newest(rows)[0] if row.measured and (found := _published(row))]
-    data = [_reference_row(row, found) for row, found in pairs]
-    shown = [row for row, _ in pairs]
-    laid = []
-    for (model, engine), group in groupby(
-        zip(data, shown, strict=True), key=lambda pair: (pair[1].model, pair[1].engine)
-    ):
-        members = [pair[0] for pair in group]
-        columns: dict[str, tuple[str, ...]] = {
-            "model": tuple(row.model for row in members),
-            "input": tuple(str(row.input_tokens) for row in members),
-            "quantization": tuple(row.quantization for row in members),
-            "gpus": tuple(str(row.gpu_count) if row.gpu_count else words["cpu"] for row in members),
-            "published_gpus": tuple(str(row.published_gpu_count) for row in members),
-            "own": tuple(f"{row.tokens_per_s:.2f}" for row in members),
-            "published": tuple(f"{row.published_tokens_per_s:.2f}" for row in members),
-            "ratio": tuple(f"{row.ratio:.2f}" for row in members),
-            "memory": tuple(_gib(row.memory_gib) for row in members),
-            "published_memory": tuple(_gib(row.published_memory_gib) for row in members),
-            "note": tuple(row.published_note for row in members),
-        }
-        kept = [name for name, texts in columns.items() if any(texts)]
-        own = ", ".join(dict.fromkeys(f"{row.machine}; {row.software}" for row in members))
-        bars = []
-        for row in members:
-            label = f"{row.input_tokens} {row.quantization}"
-            bars.append((f"{label} {words['own_here']}", row.tokens_per_s, f"{row.tokens_per_s:.2f}"))
-            there = row.published_tokens_per_s
-            bars.append((f"{label} {words['published_there']}", there, f"{there:.2f}"))
-        laid.append(
-            Table(
-                title=f"{model} ({ENGINES.get(engine, engine)})",
-                conditions=(
-                    f"{words['own_here']}{words['colon']}{own}. "
-                    f"{words['published_there']}{words['colon']}{MACHINE}; {SOFTWARE[engine]}."
-                ),
-                columns=tuple(words[name] for name in kept),
-                numeric=tuple(name not in ("model", "quantization", "note") for name in kept),
-                lines=tuple(
-                    Line(tuple(columns[name][index] for name in kept), row.record_id)
-                    for index, row in enumerate(members)
-                ),
-                spanned=2,
-                linked=kept.index("own"),
-                bars=tuple(bars),
-            )
-        )
-    intro = (words["reference_is"], words["qwen2.5"], SOURCE)
-    published = tuple(found for _, found in pairs)
-    return Document(language, "qwen2.5", words["reference"], intro, tuple(laid), data, shown, published)
+    """The cells of batch size 1 that were published too, beside the published figures; no data without any."""
+    said = words(language)
+    pairs = [(row, found) for row in rows if (found := _published(row)) is not None]
+    laid = [
+        _reference_table([_reference_row(*pair) for pair in group], said)
+        for _, group in groupby(pairs, key=lambda pair: (pair[0].model, pair[0].engine))
+    ]
+    return Document(
+        language=language,
+        speed="qwen2.5",
+        title=said["reference"],
+        intro=(said["reference_is"], said["qwen2.5"], publication().source),
+        tables=tuple(laid),
+        data=[_reference_row(*pair) for pair in pairs],
+        rows=[row for row, _ in pairs],
+        published=tuple(found for _, found in pairs),
+    )
+
+
+def _comparison_table(
+    data: Sequence[ComparedRow], compared: Comparisons, said: Words, max_regression: float | None
+) -> Table:
+    marks = Marks()
+    lines = [row.model_dump() for row in data]
+    if compared.overall and len(data) > 1:
+        lines.append(_overall(compared, said))
+    filled = [
+        _marked(one, data, marks) if one.column.name == "change" else one
+        for one in fill([column for column in columns(ComparedRow) if column.where], lines, said)
+        if not one.column.varies or distinct(one.texts[: len(data)])
+    ]
+    ids = [row.after_record_ids[-1] for row in data] + [""] * (len(lines) - len(data))
+    notes = (*marks.notes, *_only_one_side(compared, said), *_decision(data, said, max_regression))
+    return table(filled, ids, "change", title="", conditions=_sides(compared, said), notes=notes)
+
+
+def _overall(compared: Comparisons, said: Words) -> dict[str, object]:
+    """The line of all cells that have an interval."""
+    count = sum(1 for cell in compared.cells if cell.ratio and cell.ratio.low is not None)
+    ratio = compared.overall
+    figures = {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high} if ratio else {}
+    return {"model": said["overall"].format(count=count), **figures, "change": ratio and ratio.change}
+
+
+def _marked(one: Filled, data: Sequence[ComparedRow], marks: Marks) -> Filled:
+    """The verdicts, with the numbers of the reasons that stand below the table."""
+    numbers = [marks.of(row.reasons) for row in data]
+    numbers += [""] * (len(one.texts) - len(numbers))
+    return Filled(one.column, one.heading, tuple(map("".join, zip(one.texts, numbers, strict=True))))
+
+
+def _only_one_side(compared: Comparisons, said: Words) -> list[str]:
+    sides = (("only_before", compared.only_before), ("only_after", compared.only_after))
+    return [
+        said[name].format(count=len(only), names=said["semicolon"].join(_name(one.row) for one in only))
+        for name, only in sides
+        if only
+    ]
+
+
+def _decision(data: Sequence[ComparedRow], said: Words, max_regression: float | None) -> list[str]:
+    """What the gate comes to."""
+    if max_regression is None:
+        return []
+    count = sum(1 for row in data if row.regressed)
+    decided = any(row.ratio_low is not None for row in data)
+    verdict = said["regressions" if count else "no_regression" if decided else "no_decision"]
+    return [verdict.format(count=count, all=len(data), limit=_percent(max_regression))]
+
+
+def _sides(compared: Comparisons, said: Words) -> str:
+    """On what both sides were measured."""
+    before = [one.row for cell in compared.cells for one in cell.before]
+    after = [one.row for cell in compared.cells for one in cell.after]
+    sides = (("from", before), ("to", after))
+    return said["semicolon"].join(said["label"].format(label=said[name], value=_ran_on(side)) for name, side in sides)
+
+
+def _compared_row(cell: Comparison, said: Words, speed: SpeedDefinition, max_regression: float | None) -> ComparedRow:
+    first, ratio = cell.before[0].row, cell.ratio
+    return ComparedRow(
+        model=first.model,
+        engine=first.engine,
+        context_length=first.context_length,
+        generate_length=first.generate_length,
+        batch_size=first.batch_size,
+        quantization=first.quantization,
+        before_tokens_per_s=_mean_speed(cell.before, speed),
+        after_tokens_per_s=_mean_speed(cell.after, speed),
+        ratio=ratio.value if ratio else None,
+        ratio_low=ratio.low if ratio else None,
+        ratio_high=ratio.high if ratio else None,
+        change=cell.change,
+        regressed=None if max_regression is None else cell.regressed(max_regression),
+        reasons=tuple(reason.text(said) for reason in cell.reasons),
+        reason_codes=tuple(reason.code for reason in cell.reasons),
+        before_record_ids=tuple(one.row.record_id for one in cell.before),
+        after_record_ids=tuple(one.row.record_id for one in cell.after),
+    )
+
+
+def _mean_speed(records: Sequence[Measured], speed: SpeedDefinition) -> float | None:
+    """The mean of the records' speeds; None where one has none that may be shown."""
+    values = [getattr(one.row, SPEED_FIELDS[speed]) for one in records if one.row.measured]
+    return sum(values) / len(values) if len(values) == len(records) else None
+
+
+def _ran_on(rows: Sequence[Row]) -> str:
+    """The most common machine and versions of `rows`."""
+    described = Counter("; ".join(filter(None, (row.machine, row.driver, row.software))) for row in rows)
+    return described.most_common(1)[0][0]
+
+
+def _name(row: Row) -> str:
+    return " ".join(filter(None, (row.model, row.quantization, row.engine, row.length)))
+
+
+def _percent(share: float) -> str:
+    """`3%`, `0.1%`."""
+    return f"{share * 100:.4g}%"
 
 
 def _published(row: Row) -> Published | None:
-    if row.output_tokens != GENERATED_TOKENS:
+    alike = row.generate_length == publication().generate_length and row.batch_size == 1
+    if not alike or row.older or not row.measured:
         return None
-    return matching(row.engine, row.model, row.input_tokens, row.quantization, row.gpu_count)
+    return matching(row.engine, row.model, row.context_length, row.quantization, row.gpu_count)
 
 
 def _reference_row(row: Row, found: Published) -> ReferenceRow:
@@ -199,80 +237,42 @@ def _reference_row(row: Row, found: Published) -> ReferenceRow:
     return ReferenceRow(
         model=row.model,
         engine=row.engine,
-        input_tokens=row.input_tokens,
+        context_length=row.context_length,
         quantization=row.quantization,
         gpu_count=row.gpu_count,
-        tokens_per_s=row.generation_tokens_per_s,
-        memory_gib=row.memory_bytes / GIB if row.memory_bytes and row.gpu_count else None,
+        published_gpu_count=found.gpu_count,
+        generation_tokens_per_s=row.generation_tokens_per_s,
+        published_tokens_per_s=found.tokens_per_s,
+        ratio=row.generation_tokens_per_s / found.tokens_per_s,
+        memory_bytes=row.memory_bytes if row.gpu_count else None,
+        published_memory_bytes=None if found.memory_gib is None else found.memory_gib * 2**30,
+        note=row.note,
+        published_note=found.note,
         machine=row.machine,
         software=row.software,
-        record_id=row.record_id,
-        published_gpu_count=found.gpu_count,
-        published_tokens_per_s=found.tokens_per_s,
-        published_memory_gib=found.memory_gib,
-        published_machine=MACHINE,
-        published_software=SOFTWARE[found.engine],
-        published_note=found.note,
-        ratio=row.generation_tokens_per_s / found.tokens_per_s,
+        published_machine=publication().machine,
+        published_software=publication().software[found.engine],
+        record_ids=row.record_ids,
     )
 
 
-def _compared_row(cell: Comparison, speed: SpeedDefinition, max_regression: float | None) -> ComparedRow:
-    first = flat.row(cell.before[0], "")
-    ratio = cell.ratio
-    return ComparedRow(
-        model=first.model,
-        engine=first.engine,
-        input_tokens=first.input_tokens,
-        quantization=first.quantization,
-        before_tokens_per_s=_mean_speed(cell.before, speed),
-        after_tokens_per_s=_mean_speed(cell.after, speed),
-        ratio=ratio.value if ratio else None,
-        ratio_low=ratio.low if ratio else None,
-        ratio_high=ratio.high if ratio else None,
-        verdict=cell.change,
-        regressed=None if max_regression is None else cell.regressed(max_regression),
-        reason=cell.reason,
-        before_record_ids=tuple(record.record_id for record in cell.before),
-        after_record_ids=tuple(record.record_id for record in cell.after),
+def _reference_table(members: Sequence[ReferenceRow], said: Words) -> Table:
+    first = members[0]
+    own = ", ".join(dict.fromkeys(f"{row.machine}; {row.software}" for row in members))
+    there = f"{first.published_machine}; {first.published_software}"
+    names = {"own_here": said["own_here"], "published_there": said["published_there"]}
+    return table(
+        fill([column for column in columns(ReferenceRow) if column.where], [row.model_dump() for row in members], said),
+        [row.record_ids[0] for row in members],
+        "generation_tokens_per_s",
+        title=f"{first.model} ({registry.title(first.engine)})",
+        conditions=said["sources"].format(own=own, published=there, **names),
+        spanned=2,
+        bars=tuple(bar for row in members for bar in _reference_bars(row, said)),
     )
 
 
-def _compared_line(cell: Comparison, row: ComparedRow, words: dict[str, str], marks: dict[str, int]) -> Line:
-    speeds = ["" if value is None else f"{value:.2f}" for value in (row.before_tokens_per_s, row.after_tokens_per_s)]
-    ratio = _ratio(cell.ratio) if cell.ratio else ("", "")
-    what = (row.model, row.engine, str(row.input_tokens), row.quantization)
-    verdict = words[cell.change]
-    if cell.reason:
-        verdict += f" [{marks.setdefault(cell.reason, len(marks) + 1)}]"
-    return Line((*what, *speeds, *ratio, verdict), row.after_record_ids[-1])
-
-
-def _ratio(ratio: Ratio) -> tuple[str, str]:
-    interval = "" if ratio.low is None or ratio.high is None else f"{ratio.low:.3f} to {ratio.high:.3f}"
-    return f"{ratio.value:.3f}", interval
-
-
-def _mean_speed(records: Sequence[Record], speed: SpeedDefinition) -> float | None:
-    """The mean of the records' speeds; None where one has none that may be shown."""
-    shown = [flat.row(record, "") for record in records]
-    values = [getattr(row, SPEED_FIELDS[speed]) for row in shown if row.measured]
-    return sum(values) / len(values) if len(values) == len(shown) else None
-
-
-def _environment(records: Sequence[Record]) -> str:
-    """The most common machine and versions of `records`."""
-    described = Counter(
-        "; ".join(filter(None, (flat.hardware(record.machine), record.machine.driver, flat.software(record))))
-        for record in records
-    )
-    return described.most_common(1)[0][0]
-
-
-def _name(record: Record) -> str:
-    row = flat.row(record, "")
-    return f"{row.model} {row.quantization} {row.engine} {row.input_tokens}".replace("  ", " ")
-
-
-def _gib(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _reference_bars(row: ReferenceRow, said: Words) -> list[tuple[str, float, str]]:
+    label = f"{row.context_length} {row.quantization}"
+    speeds = (("own_here", row.generation_tokens_per_s), ("published_there", row.published_tokens_per_s))
+    return [(f"{label} {said[name]}", speed, f"{speed:.2f}") for name, speed in speeds]

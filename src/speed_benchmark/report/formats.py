@@ -2,7 +2,10 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.report.documents import Document
@@ -34,12 +37,20 @@ def render(document: Document, form: Format) -> str:
 
 def put(content: bytes, out: Path | None) -> None:
     """Write `content` to the file `out`, or to standard output; raises UserError where the file can't be written."""
+    with opened(out) as file:
+        file.write(content)
+
+
+@contextmanager
+def opened(out: Path | None) -> Iterator[IO[bytes]]:
+    """The file `out` to write to, or standard output; raises UserError where the file can't be written."""
     if out is None:
-        sys.stdout.buffer.write(content)
+        yield sys.stdout.buffer
         return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(content)
+        with out.open("wb") as file:
+            yield file
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise UserError("--out", out, f"can't be written ({reason}); name another file") from None

@@ -1,35 +1,19 @@
-"""The report's own layout: one table per model and engine, input length x weight format -> speed and memory."""
+"""Tables ready to be written: the report's own, one per model and engine, input length x weight format -> speed."""
 
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
-from speed_benchmark.record.record import Outcome, Verdict
-from speed_benchmark.report.rows import GIB, Row, newest
-from speed_benchmark.report.words import SPEED_FIELDS, WORDS, Language, SpeedDefinition
+from speed_benchmark.engines import registry
+from speed_benchmark.judge.judgement import Verdict
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.report.columns import Column, Place, distinct
+from speed_benchmark.report.rows import Row, shown_columns
+from speed_benchmark.report.words import SPEED_FIELDS, Language, SpeedDefinition, Words, words
 
-ENGINES = {"transformers": "Transformers", "vllm": "vLLM"}
-
-# What is a column where it differs between the rows of a table, and said once above it where it does not.
-_CONDITIONS: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("machine", lambda row: row.machine),
-    ("driver", lambda row: row.driver),
-    ("software", lambda row: row.software),
-    ("output", lambda row: str(row.output_tokens)),
-    ("sampling", lambda row: row.sampling),
-    ("attention", lambda row: row.attention),
-    ("execution", lambda row: row.execution),
-    ("dtype", lambda row: row.dtype),
-    ("max_model_len", lambda row: str(row.max_model_len or "")),
-    ("gpu_memory_utilization", lambda row: f"{row.gpu_memory_utilization or ''}"),
-    ("repeats", lambda row: str(row.repeats)),
-    ("warmups", lambda row: str(row.warmups)),
-)
-_NUMERIC = {
-    *("input", "output", "gpus", "speed", "memory", "host_memory", "max_model_len", "gpu_memory_utilization"),
-    *("repeats", "warmups"),
-}
+SPEED = "generation_tokens_per_s"
 
 
 @dataclass(frozen=True)
@@ -59,73 +43,148 @@ class Table:
     bars: tuple[tuple[str, float, str], ...] = ()
 
 
+class Marks:
+    """Reasons that are said below a table, each once, and the numbers by which its cells refer to them."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def of(self, reasons: Sequence[str]) -> str:
+        """The numbers of `reasons`, as they follow a cell's text."""
+        return "".join(f" [{self._numbers.setdefault(one, len(self._numbers) + 1)}]" for one in reasons)
+
+    @property
+    def notes(self) -> list[str]:
+        """The reasons behind their numbers."""
+        return [f"[{number}] {reason}" for reason, number in self._numbers.items()]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A column with its heading and the text of each row."""
+
+    column: Column
+    heading: str
+    texts: tuple[str, ...]
+
+
 def one_line(text: str) -> str:
     """`text` on one line, without control characters: a record of someone else's must not steer a terminal."""
     return " ".join("".join(" " if unicodedata.category(c)[0] == "C" else c for c in text).split())
 
 
-def tables(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> list[Table]:
-    """One table per model and engine, of the newest record of each cell, in the order of `rows`."""
-    return [_table(list(group), language, speed) for _, group in groupby(rows, key=lambda row: (row.model, row.engine))]
+def fill(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], said: Words) -> list[Filled]:
+    """The texts of `columns`, as far as any row has one."""
+    filled = [Filled(one, one.heading(said), tuple(one.text(row, said) for row in rows)) for one in columns]
+    return _told(filled)
 
 
-def _table(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> Table:
-    words = WORDS[language]
-    shown, older = newest(rows)
-    marks: dict[str, int] = {}  # reason -> its number below the table
-    texts: dict[str, list[str]] = {
-        "model": [row.model for row in shown],
-        "input": [str(row.input_tokens) for row in shown],
-        "quantization": [row.quantization or "-" for row in shown],
-        "gpus": [str(row.gpu_count) if row.gpu_count else words["cpu"] for row in shown],
-        "speed": [_speed(row, words, speed, marks) for row in shown],
-    }
-    memory = "memory" if any(row.gpu_count for row in shown) else "host_memory"
-    texts[memory] = [f"{row.memory_bytes / GIB:.2f}" if row.measured and row.memory_bytes else "" for row in shown]
-    shared: list[str] = []
-    for name, value in _CONDITIONS:
-        # a cell that never loaded says nothing about what it ran on: it must not make a column of it
-        distinct = {value(row) for row in shown if row.measured} or {value(row) for row in shown}
-        if len(distinct) > 1:
-            texts[name] = [value(row) for row in shown]
-        elif text := distinct.pop():
-            shared.append(text if name in ("machine", "software") else f"{words[name]}{words['colon']}{text}")
-    texts["note"] = [_note(row, words) for row in shown]
-    kept = [name for name, column in texts.items() if any(column)]
-    notes = [f"[{number}] {reason}" for reason, number in marks.items()]
-    if older:
-        notes.append(words["older_one"] if older == 1 else words["older"].format(count=older))
-    engine = ENGINES.get(shown[0].engine, shown[0].engine)
+def table(filled: Sequence[Filled], record_ids: Sequence[str], linked: str, **rest: Any) -> Table:  # noqa: ANN401
+    """A table of columns; the one called `linked` leads to the records, and `rest` are the table's other fields."""
     return Table(
-        title=f"{shown[0].model} ({engine})",
-        conditions="; ".join([*shared, words["batch"]]),
-        columns=tuple(words[name] for name in kept),
-        numeric=tuple(name in _NUMERIC for name in kept),
+        columns=tuple(one.heading for one in filled),
+        numeric=tuple(one.column.numeric for one in filled),
         lines=tuple(
-            Line(cells=tuple(texts[name][index] for name in kept), record_id=row.record_id)
-            for index, row in enumerate(shown)
+            Line(tuple(one.texts[index] for one in filled), record_id) for index, record_id in enumerate(record_ids)
         ),
-        notes=tuple(notes),
-        spanned=2,
-        linked=kept.index("speed"),
-        bars=tuple(
-            (f"{row.input_tokens} {row.quantization}", value, f"{value:.2f}")
-            for row in shown
-            if row.measured and (value := getattr(row, SPEED_FIELDS[speed])) is not None
-        ),
+        linked=[one.column.name for one in filled].index(linked),
+        **rest,
     )
 
 
-def _note(row: Row, words: dict[str, str]) -> str:
-    marks = {"synthetic": row.weights == "synthetic", "predicted": row.predicted}
-    return words["comma"].join(words[name] for name, applies in marks.items() if applies)
+def tables(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> list[Table]:
+    """One table per model and engine, of what is not older, in the order of `rows`."""
+    return [_table(list(group), language, speed) for _, group in groupby(rows, key=lambda row: (row.model, row.engine))]
 
 
-def _speed(row: Row, words: dict[str, str], speed: SpeedDefinition, marks: dict[str, int]) -> str:
+def placed(rows: Sequence[Row], place: Place, speed: Callable[[Row], str], said: Words) -> tuple[list[Filled], str]:
+    """The columns that a table of `rows` has at `place`, and what its rows share, as it is said above them.
+
+    A cell without a speed says nothing of what it ran on: it does not make a column of it.
+    """
+    measured = [index for index, row in enumerate(rows) if row.measured] or list(range(len(rows)))
+    values = [row.values for row in rows]
+    shown = [column for column in shown_columns(rows) if place in column.where]
+    kept, shared = [], []
+    for one in _told([_filled(column, rows, values, speed, said) for column in shown]):
+        texts = [one.texts[index] for index in measured]
+        if place not in one.column.varies or distinct(texts):
+            kept.append(one)
+        elif texts[0]:
+            shared.append((one.column, texts[0]))
+    shared.sort(key=lambda pair: pair[0].rank)
+    return kept, said["semicolon"].join(column.sentence(text, said) for column, text in shared)
+
+
+def outcome(row: Row, said: Words) -> str:
+    """Why a row has no speed, in a word."""
+    if row.outcome != Outcome.OK:
+        return said[f"outcome.{row.outcome}"]
+    return said["verdict.invalid" if row.verdict == Verdict.INVALID else "no_speed"]
+
+
+def bars(rows: Sequence[Row], speed: SpeedDefinition, label: Callable[[Row], str]) -> list[tuple[str, float, str]]:
+    """A bar for each row that has a speed."""
+    return [
+        (label(row), value, f"{value:.2f}")
+        for row in rows
+        if row.measured and (value := getattr(row, SPEED_FIELDS[speed])) is not None
+    ]
+
+
+def _told(filled: Sequence[Filled]) -> list[Filled]:
+    """The columns that have something to say."""
+    return [one for one in filled if any(one.texts)]
+
+
+def _filled(
+    column: Column, rows: Sequence[Row], values: Sequence[Mapping[str, Any]], speed: Callable[[Row], str], said: Words
+) -> Filled:
+    """A column of `rows`. Two say more than their field: why there is no speed, and of which memory it is."""
+    if column.name == SPEED:
+        return Filled(column, column.heading(said), tuple(speed(row) for row in rows))
+    texts = tuple(column.text(one, said) for one in values)
+    if column.name == "memory_bytes":
+        memory = "gpu_memory" if any(row.gpu_count for row in rows) else "host_memory"
+        used = tuple(text if row.measured else "" for row, text in zip(rows, texts, strict=True))
+        return Filled(column, replace(column, label=memory).heading(said), used)
+    return Filled(column, column.heading(said), texts)
+
+
+def _table(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> Table:
+    said = words(language)
+    shown, marks = [row for row in rows if not row.older], Marks()
+    filled, conditions = placed(shown, "report", lambda row: _speed(row, said, speed, marks), said)
+    return table(
+        filled,
+        [row.record_id for row in shown],
+        SPEED,
+        title=f"{rows[0].model} ({registry.title(rows[0].engine)})",
+        conditions=conditions,
+        notes=(*marks.notes, *_counts(rows, said)),
+        spanned=2,
+        bars=tuple(bars(shown, speed, _label)),
+    )
+
+
+def _label(row: Row) -> str:
+    return f"{row.length} {row.quantization}"
+
+
+def _counts(rows: Sequence[Row], said: Words) -> list[str]:
+    """How many records are pooled in the table, and how many are left out of it."""
+    pooled = sum(len(row.record_ids) for row in rows if not row.older and len(row.record_ids) > 1)
+    older = sum(len(row.record_ids) for row in rows if row.older)
+    found = [said["pooled"].format(count=pooled)] if pooled else []
+    if older:
+        found.append(said["older_one"] if older == 1 else said["older"].format(count=older))
+    return found
+
+
+def _speed(row: Row, said: Words, speed: SpeedDefinition, marks: Marks) -> str:
     """The speed, or the outcome of a cell without one, and the numbers of the reasons to doubt it."""
     value = getattr(row, SPEED_FIELDS[speed])
-    text = f"{value:.2f}" if row.measured else words["no_speed" if row.outcome == Outcome.OK else row.outcome]
+    text = f"{value:.2f}" if row.measured else outcome(row, said)
     if row.measured and row.verdict == Verdict.DOUBTFUL:
-        text += f" {words['doubtful']}"
-    numbers = [marks.setdefault(reason, len(marks) + 1) for reason in row.reasons]
-    return text + "".join(f" [{number}]" for number in numbers)
+        text += f" {said['verdict.doubtful']}"
+    return text + marks.of(row.reasons)

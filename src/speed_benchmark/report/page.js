@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
-  const { words, specs, sections, formats, limit, gib } = read("setup");
+  const { words, specs, sections, columns, limit } = read("setup");
   const records = read("records");
   const points = read("points");
   const byId = new Map(records.map((record) => [record.record_id, record]));
@@ -12,53 +12,29 @@
     if (className) element.className = className;
     return element;
   };
-  const fixed = (digits, scale = 1) => (value) => (value === undefined ? "" : (value * scale).toFixed(digits));
-  const speed = fixed(2), milliseconds = fixed(2, 1000), memory = fixed(2, 1 / gib), percent = fixed(1, 100);
   const shortId = (id) => id.replace("sha256:", "").slice(0, 12);
-  const interval = (record) => record.generation_tokens_per_s_low === undefined ? ""
-    : `${speed(record.generation_tokens_per_s_low)} – ${speed(record.generation_tokens_per_s_high)}`;
-  const gpus = (record) => record.gpu_count ? String(record.gpu_count) : words.cpu;
 
-  // What the raw table and the record show: label, text, the value to sort by.
-  const columns = [
-    [words.model, (r) => r.model], [words.engine, (r) => r.engine], [words.quantization, (r) => r.quantization],
-    [words.input, (r) => r.input_tokens], [words.output, (r) => r.output_tokens], [words.gpus, gpus, (r) => r.gpu_count],
-    [words.speed, (r) => speed(r.generation_tokens_per_s), (r) => r.generation_tokens_per_s],
-    [words.interval_95, interval, (r) => r.generation_tokens_per_s_low],
-    [words.total_speed, (r) => speed(r.total_tokens_per_s), (r) => r.total_tokens_per_s],
-    [words.decode_speed, (r) => speed(r.decode_tokens_per_s), (r) => r.decode_tokens_per_s],
-    [words.first_token, (r) => milliseconds(r.time_to_first_token_s), (r) => r.time_to_first_token_s],
-    [words.gap_median, (r) => milliseconds(r.inter_token_latency_p50_s), (r) => r.inter_token_latency_p50_s],
-    [words.memory_gib, (r) => memory(r.memory_bytes), (r) => r.memory_bytes],
-    [words.bandwidth_share, (r) => percent(r.decode_bandwidth_share), (r) => r.decode_bandwidth_share],
-    [words.joules, (r) => speed(r.joules_per_token), (r) => r.joules_per_token],
-    [words.outcome, (r) => words[r.outcome] ?? r.outcome], [words.verdict, (r) => words[r.verdict] ?? r.verdict],
-    [words.id, (r) => shortId(r.record_id), (r) => r.record_id],
-  ].filter(([, text]) => records.some((record) => text(record) !== ""));
-  const details = [
-    ...columns.slice(0, -1),
-    [words.stdev, (r) => speed(r.generation_tokens_per_s_stdev)],
-    [words.each_repeat, (r) => (r.repeat_tokens_per_s ?? []).map(speed).join(", ")],
-    [words.prefill_speed, (r) => speed(r.prefill_tokens_per_s)],
-    [words.gap_p90, (r) => milliseconds(r.inter_token_latency_p90_s)],
-    [words.gap_p99, (r) => milliseconds(r.inter_token_latency_p99_s)],
-    [words.decode_limit, (r) => speed(r.decode_limit_tokens_per_s)], [words.matrix_share, (r) => percent(r.prefill_matrix_share)],
-    [words.busy_share, (r) => percent(r.device_busy_share)], [words.binds, (r) => r.binds],
-    [words.minimum, (r) => memory(r.minimum_to_run_bytes)],
-    [words.allocated, (r) => memory(r.allocator_peak_allocated_bytes)],
-    [words.reserved, (r) => memory(r.allocator_peak_reserved_bytes)],
-    [words.process, (r) => memory(r.process_device_bytes)], [words.device, (r) => memory(r.device_used_bytes)],
-    [words.resident, (r) => memory(r.host_peak_rss_bytes)], [words.load, (r) => fixed(1)(r.load_s)],
-    [words.first_request, (r) => fixed(1)(r.first_request_s)],
-    [words.machine, (r) => r.machine], [words.driver, (r) => r.driver], [words.software, (r) => r.software],
-    [words.weights, (r) => r.weights], [words.kernel, (r) => r.kernel], [words.attention, (r) => r.attention],
-    [words.execution, (r) => r.execution], [words.dtype, (r) => r.dtype], [words.sampling, (r) => r.sampling],
-    [words.prompt, (r) => r.prompt], [words.repeats, (r) => r.repeats], [words.warmups, (r) => r.warmups],
-    [words.max_model_len, (r) => r.max_model_len ?? ""], [words.gpu_memory_utilization, (r) => r.gpu_memory_utilization ?? ""],
-    [words.created, (r) => r.created_at], [words.reasons, (r) => (r.reasons ?? []).join(" · ")],
-    [words.notes, (r) => (r.notes ?? []).join(" · ")], [words.file, (r) => r.file],
-    [words.id, (r) => r.record_id], [words.cell, (r) => r.cell_id],
-  ];
+  // What a record shows in a column, as columns.py has it.
+  const written = (column, value) => {
+    if (value === undefined) return "";
+    if (Array.isArray(value)) return value.map((item) => written(column, item)).join(column.digits === null ? " · " : words.comma);
+    if (value === true) return words.yes;
+    if (value === 0 && column.zero) return words[column.zero];
+    if (column.digits !== null) return (value * column.scale).toFixed(column.digits);
+    return String((column.worded ? words[`${column.name}.${value}`] : undefined) ?? value);
+  };
+  const shown = (column, record) => {
+    const low = written(column, record[column.name]);
+    if (!column.to || !low) return low;
+    return words.range.replace("{low}", () => low).replace("{high}", () => written(column, record[column.to]));
+  };
+  const named = new Map(columns.map((column) => [column.name, column]));
+  const at = (place) => columns.filter((column) => column.places.includes(place));
+  const raw = at("page"), details = at("details");
+  const labelled = (name, record) => {
+    const text = shown(named.get(name), record);
+    return text && words.label.replace("{label}", () => named.get(name).label).replace("{value}", () => text);
+  };
 
   // A record, whole.
   const dialog = $("#record");
@@ -66,11 +42,11 @@
     const record = byId.get(id);
     if (!record) return;
     const list = make("dl");
-    for (const [name, text] of details) {
-      const value = String(text(record) ?? "");
-      if (value) list.append(make("dt", name), make("dd", value));
+    for (const column of details) {
+      const value = shown(column, record);
+      if (value) list.append(make("dt", column.label), make("dd", value));
     }
-    dialog.querySelector("h2").textContent = `${record.model} · ${record.quantization} · ${record.input_tokens}`;
+    dialog.querySelector("h2").textContent = `${record.model} · ${record.quantization ?? ""} · ${record.context_length}`;
     dialog.querySelector("dl").replaceWith(list);
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0; // its button, which gets the focus, is at the end
@@ -92,17 +68,15 @@
     if (!value || typeof value !== "object") { tip.hidden = true; return; }
     const record = byId.get(value.record_id);
     tip.replaceChildren(make("b", `${value.model} · ${value.engine} · ${value.quantization}`));
-    const lines = [`${words.input}: ${value.input_tokens}`];
+    const lines = [labelled("context_length", value)];
     if (record) {
-      lines.push(`${words.speed}: ${speed(record.generation_tokens_per_s)}${interval(record) && ` (${interval(record)})`}`);
-      lines.push(`${words.first_token}: ${milliseconds(record.time_to_first_token_s)}`);
-      if (record.memory_bytes !== undefined) lines.push(`${words.memory_gib}: ${memory(record.memory_bytes)}`);
-      if (value.deviations !== undefined) lines.push(`${Number(value.deviations).toFixed(2)} ${words.axis_percent}`);
-      lines.push(`${words[record.verdict] ?? record.verdict} · ${shortId(record.record_id)}`);
+      for (const name of ["generation_tokens_per_s", "generation_tokens_per_s_low", "time_to_first_token_s", "memory_bytes", "note"]) lines.push(labelled(name, record));
+      if (value.deviations !== undefined) lines.push(`${Number(value.deviations).toFixed(2)} ${words.axis_deviation}`);
+      lines.push(`${shown(named.get("verdict"), record)} · ${shortId(record.record_id)}`);
     } else {
-      lines.push(`${words.published}: ${speed(value.speed)}`);
+      lines.push(words.label.replace("{label}", () => words.published).replace("{value}", Number(value.speed).toFixed(2)));
     }
-    for (const line of lines) tip.append(make("div", line));
+    for (const line of lines.filter(Boolean)) tip.append(make("div", line));
     tip.hidden = false;
     place(event);
   };
@@ -123,8 +97,8 @@
     drawing.disconnect();
     const mine = ++generation;
     delete document.documentElement.dataset.drawn;
-    const shown = points.filter((point) => matches(point, wanted));
-    const models = [...new Set(shown.map((point) => point.model))];
+    const drawn = points.filter((point) => matches(point, wanted));
+    const models = [...new Set(drawn.map((point) => point.model))];
     const waiting = new Map();
     const draw = async (element) => {
       const job = waiting.get(element);
@@ -141,7 +115,7 @@
       const grid = document.getElementById(`charts-${name}`);
       grid.replaceChildren();
       const field = specs[name].usermeta.field;
-      const having = models.filter((model) => shown.some((point) => point.model === model && point[field] !== undefined));
+      const having = models.filter((model) => drawn.some((point) => point.model === model && point[field] !== undefined));
       grid.closest("section").hidden = having.length === 0;
       for (const model of having.slice(0, limit)) {
         const figure = make("figure", undefined, "chart");
@@ -149,7 +123,7 @@
         const view = make("div", undefined, "view");
         figure.append(make("h4", model), view);
         grid.append(figure);
-        const rows = shown.filter((point) => point.model === model && point[field] !== undefined);
+        const rows = drawn.filter((point) => point.model === model && point[field] !== undefined);
         const strips = new Set(rows.map((point) => point.row)).size;
         waiting.set(view, { name, rows, height: name === "repeats" ? 60 + 22 * strips : 240 });
         drawing.observe(view);
@@ -167,50 +141,49 @@
 
   // The raw table: sorted, some rows at a time.
   const body = $("#raw tbody"), head = $("#raw thead tr"), more = $("#more");
-  let order = { column: -1, down: false }, room = 100;
-  const numeric = columns.map(([, text, key = text]) => records.some((record) => typeof key(record) === "number"));
-  const key = (record, column) => (columns[column][2] ?? columns[column][1])(record);
+  let order = { column: null, down: false }, room = 100;
   const compare = (a, b) => {
-    const left = key(a, order.column), right = key(b, order.column);
-    if (left === undefined || left === "") return right === undefined || right === "" ? 0 : 1;
-    if (right === undefined || right === "") return -1;
+    const left = a[order.column.name], right = b[order.column.name];
+    if (left === undefined) return right === undefined ? 0 : 1;
+    if (right === undefined) return -1;
     const sign = order.down ? -1 : 1;
     return sign * (typeof left === "number" ? left - right : String(left).localeCompare(String(right), undefined, { numeric: true }));
   };
+  const cellOf = (column, record) => {
+    const cell = make("td", shown(column, record), column.numeric ? "number" : "");
+    if (column.name === "outcome" && record.outcome !== "ok") cell.className = "failed";
+    if (column.name === "verdict") cell.className = record.verdict;
+    if (column.name === "record_id") {
+      const link = make("a", shortId(record.record_id), "id");
+      link.href = "#raw";
+      cell.replaceChildren(link);
+    }
+    return cell;
+  };
   const fill = (wanted) => {
-    const shown = records.filter((record) => matches(record, wanted));
-    if (order.column >= 0) shown.sort(compare);
-    body.replaceChildren(...shown.slice(0, room).map((record) => {
+    const kept = records.filter((record) => matches(record, wanted));
+    if (order.column) kept.sort(compare);
+    body.replaceChildren(...kept.slice(0, room).map((record) => {
       const row = make("tr");
       row.dataset.record = record.record_id;
-      columns.forEach(([, text], index) => {
-        const cell = make("td", text(record), numeric[index] ? "number" : "");
-        if (index === columns.length - 3) cell.className = record.outcome === "ok" ? "" : "failed"; // outcome, verdict, id are last
-        if (index === columns.length - 2) cell.className = record.verdict;
-        if (index === columns.length - 1) {
-          const link = make("a", text(record), "id");
-          link.href = "#raw";
-          cell.replaceChildren(link);
-        }
-        row.append(cell);
-      });
+      row.append(...raw.map((column) => cellOf(column, record)));
       return row;
     }));
-    if (!shown.length) {
+    if (!kept.length) {
       const row = make("tr");
       row.append(make("td", words.no_rows));
       body.append(row);
     }
-    more.hidden = shown.length <= room;
-    $(".count").textContent = `${shown.length} ${words.shown}`;
+    more.hidden = kept.length <= room;
+    $(".count").textContent = `${kept.length} ${words.shown}`;
   };
-  columns.forEach(([name], index) => {
-    const cell = make("th", undefined, numeric[index] ? "number" : ""), button = make("button", name);
+  raw.forEach((column) => {
+    const cell = make("th", undefined, column.numeric ? "number" : ""), button = make("button", column.label);
     cell.scope = "col";
     cell.append(button);
     head.append(cell);
     button.addEventListener("click", () => {
-      order = { column: index, down: order.column === index && !order.down };
+      order = { column, down: order.column === column && !order.down };
       [...head.children].forEach((other) => other.removeAttribute("aria-sort"));
       cell.setAttribute("aria-sort", order.down ? "descending" : "ascending");
       fill(chosen());

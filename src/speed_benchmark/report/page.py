@@ -6,6 +6,7 @@ lets run only the two scripts whose hashes it names, and no other request leaves
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,9 +15,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from speed_benchmark.errors import UserError
+from speed_benchmark.report.columns import SCALES, Column, Place, distinct
 from speed_benchmark.report.documents import Document
-from speed_benchmark.report.rows import FORMATS, GIB, natural
-from speed_benchmark.report.words import WORDS
+from speed_benchmark.report.rows import FORMATS, Row, format_order, natural, shown_columns
+from speed_benchmark.report.words import Words, words
 
 # A page with more small charts than this is neither quick nor read; the filter shows the others.
 MODELS_SHOWN = 12
@@ -36,38 +38,29 @@ def html(document: Document) -> str:
         from speed_benchmark.report import charts
     except ImportError:
         raise missing("--format", "html") from None
-    words = WORDS[document.language]
-    points = charts.values(document)
-    specs = charts.specs(
-        document, points, {**{name: f"var(--{name.lower()})" for name in FORMATS}, "other": "var(--other)"}
-    )
-    present = {row.quantization for row in document.rows if row.measured}
-    formats = sorted(present, key=lambda name: (FORMATS.index(name) if name in FORMATS else len(FORMATS), name))
+    said, points = words(document.language), charts.values(document)
+    colours = {**{name: _colour(name) for name in FORMATS}, "other": _colour("")}
+    specs = charts.specs(document, points, colours)
+    formats = sorted({row.quantization for row in document.rows if row.measured}, key=format_order)
     styles = list(dict.fromkeys(point["style"] for point in points))
+    setup = {"words": said, "specs": specs, "sections": list(specs), "limit": MODELS_SHOWN}
     page: str = _template().render(
         language=document.language,
         title=document.title,
         intro=document.intro,
-        words=words,
+        words=said,
         css=_resource("page.css"),
         scripts=(_vega(), _resource("page.js")),
-        filters=[
-            (
-                name,
-                words[name if name != "quantization" else "format"],
-                sorted({getattr(row, name) for row in document.rows}, key=natural),
-            )
-            for name in ("model", "engine", "quantization")
-        ],
+        filters=_filters(document.rows, said),
         sections=list(specs),
-        formats=[(name, f"var(--{name.lower()})" if name in FORMATS else "var(--other)") for name in formats],
+        formats=[(name, _colour(name)) for name in formats],
         styles=[
             (style, " ".join(map(str, dash)), mark)
             for style, dash, mark in zip(styles, charts.DASHES, _MARKS, strict=False)
         ],
         tables=document.tables,
-        setup={"words": words, "specs": specs, "sections": list(specs), "limit": MODELS_SHOWN, "gib": GIB},
-        rows=[_compact(row.model_dump(mode="json")) for row in document.rows],
+        setup=setup | {"columns": _columns(document.rows, said)},
+        rows=[_compact(row.values) for row in document.rows],
         points=points,
     )
     return page
@@ -96,6 +89,46 @@ def _vega() -> str:
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
+def _columns(rows: Sequence[Row], said: Words) -> list[dict[str, Any]]:
+    """The columns of the page, as its script reads them, with the places that show them."""
+    values = [row.values for row in rows]
+    return [
+        {
+            "name": column.name,
+            "label": column.heading(said),
+            "scale": SCALES.get(column.unit, 1.0),
+            "digits": column.digits,
+            "numeric": column.numeric,
+            "worded": column.worded,
+            "zero": column.zero,
+            "to": column.to,
+            "places": [place for place in ("page", "details") if _is_shown(column, place, values, said)],
+        }
+        for column in shown_columns(rows)
+    ]
+
+
+def _is_shown(column: Column, place: Place, values: Sequence[Mapping[str, Any]], said: Words) -> bool:
+    """Whether the rows have something to say in a column at `place`."""
+    if place not in column.where:
+        return False
+    texts = (column.text(one, said) for one in values)
+    return distinct(list(texts)) if place in column.varies else any(texts)
+
+
+def _filters(rows: Sequence[Row], said: Words) -> list[tuple[str, str, list[str]]]:
+    """Name, label and choices of each filter."""
+    labels = {"model": "model", "engine": "engine", "quantization": "format"}
+    return [
+        (name, said[label], sorted({getattr(row, name) for row in rows}, key=natural)) for name, label in labels.items()
+    ]
+
+
+def _colour(name: str) -> str:
+    """The variable of the style sheet that holds the colour of a weight format."""
+    return f"var(--{name.lower()})" if name in FORMATS else "var(--other)"
+
+
 def _source_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
@@ -105,4 +138,5 @@ def _resource(name: str) -> str:
 
 
 def _compact(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if value not in (None, "", [])}
+    """What a row has to say; a 0 is a figure."""
+    return {name: value for name, value in row.items() if (value == 0 and value is not False) or value}

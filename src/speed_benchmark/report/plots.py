@@ -6,7 +6,7 @@ from pathlib import Path
 from speed_benchmark.errors import UserError
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.page import missing
-from speed_benchmark.report.words import WORDS
+from speed_benchmark.report.words import words
 
 PIXELS_PER_POINT = 2
 
@@ -22,13 +22,13 @@ def draw(document: Document, folder: Path) -> None:
         from speed_benchmark.report import charts
     except ImportError:
         raise missing("--plots", folder) from None
-    words = WORDS[document.language]
+    said = words(document.language)
     points = charts.values(document)
     for name, spec in charts.specs(document, points, {**charts.COLOURS, "other": charts.OTHER_COLOUR}).items():
         field = spec["usermeta"]["field"]
         whole = {
             "$schema": spec.pop("$schema"),
-            "title": words[f"chart_{name}"],
+            "title": said[f"chart_{name}"],
             "datasets": {"rows": [point for point in points if field in point]},
             "data": {"name": "rows"},
             "facet": {"field": "model", "type": "nominal", "title": None},

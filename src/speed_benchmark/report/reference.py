@@ -1,26 +1,31 @@
-"""The figures of the Qwen2.5 speed benchmark page, and one's own beside them."""
+"""Published figures, which one's own can be laid beside: a table of rows, and what they were measured on."""
 
 import csv
+import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-MACHINE = "NVIDIA A100 80GB, CUDA 12.1"
-SOFTWARE = {
-    "transformers": "transformers 4.46.0, PyTorch 2.3.1, FlashAttention 2.5.8, AutoGPTQ 0.7.1, AutoAWQ 0.2.6",
-    "vllm": "vLLM 0.6.3, PyTorch 2.4.0, FlashAttention 2.6.3, transformers 4.46.0",
-}
-SOURCE = "https://qwen.readthedocs.io/en/v2.5/benchmark/speed_benchmark.html"
-GENERATED_TOKENS = 2048
+_NAME = "qwen2.5_a100"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where figures were published, and on what they were measured; `software` by engine."""
+
+    source: str
+    machine: str
+    generate_length: int
+    software: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Published:
-    """One row of the page; `memory_gib` is None for vLLM, of which the page prints none."""
+    """One published row, of batch size 1; `memory_gib` is None where none is published."""
 
     engine: str
     model: str
-    input_tokens: int
+    context_length: int
     quantization: str
     gpu_count: int
     tokens_per_s: float
@@ -29,26 +34,42 @@ class Published:
 
 
 @cache
+def publication() -> Publication:
+    """Of the Qwen2.5 speed benchmark page."""
+    return Publication(**tomllib.loads(_read("toml")))
+
+
+@cache
 def published() -> tuple[Published, ...]:
     """All rows, in the order of the page."""
-    text = (files("speed_benchmark.report") / "data" / "qwen2.5_a100.csv").read_text(encoding="utf-8")
     return tuple(
         Published(
             engine=row["engine"],
             model=row["model"],
-            input_tokens=int(row["input_tokens"]),
+            context_length=int(row["context_length"]),
             quantization=row["quantization"],
-            gpu_count=int(row["gpus"]),
+            gpu_count=int(row["gpu_count"]),
             tokens_per_s=float(row["tokens_per_s"]),
             memory_gib=float(row["gpu_memory_gib"]) if row["gpu_memory_gib"] else None,
             note=row["note"],
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in csv.DictReader(_read("csv").splitlines())
     )
 
 
-def matching(engine: str, model: str, input_tokens: int, quantization: str, gpu_count: int) -> Published | None:
-    """The page's row for a cell: the one with as many GPUs where it has several, else its first."""
-    key = (engine, model, input_tokens, quantization)
-    found = [row for row in published() if key == (row.engine, row.model, row.input_tokens, row.quantization)]
+def matching(engine: str, model: str, context_length: int, quantization: str, gpu_count: int) -> Published | None:
+    """The published row of a cell: the one with as many GPUs where there are several, else the first."""
+    found = _by_cell().get((engine, model, context_length, quantization), [])
     return next((row for row in found if row.gpu_count == gpu_count), found[0] if found else None)
+
+
+@cache
+def _by_cell() -> dict[tuple[str, str, int, str], list[Published]]:
+    cells: dict[tuple[str, str, int, str], list[Published]] = {}
+    for row in published():
+        cells.setdefault((row.engine, row.model, row.context_length, row.quantization), []).append(row)
+    return cells
+
+
+def _read(suffix: str) -> str:
+    return (files("speed_benchmark.report") / "data" / f"{_NAME}.{suffix}").read_text(encoding="utf-8")

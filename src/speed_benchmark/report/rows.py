@@ -3,166 +3,186 @@
 import re
 from collections.abc import Iterable, Sequence
 from statistics import fmean
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from speed_benchmark.judge import statistics
-from speed_benchmark.record.record import Frozen, Machine, Memory, Outcome, Quantity, Record, Sample, Severity
+from speed_benchmark.cell import OptionValue, options
+from speed_benchmark.engines import registry
+from speed_benchmark.errors import UserError
+from speed_benchmark.judge import statistics, texts
+from speed_benchmark.judge.judgement import Finding, Judged, Quantity, Severity, Verdict
+from speed_benchmark.record.base import Frozen
+from speed_benchmark.record.machine import Machine
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.record import Record
+from speed_benchmark.record.sample import Sample
+from speed_benchmark.report.columns import Column, Place, columns, option_columns
+from speed_benchmark.report.words import Language, Words, words
 
-GIB = 2**30
 FORMATS = ("BF16", "FP16", "FP32", "GPTQ-Int8", "GPTQ-Int4", "AWQ")
 GAP_PERCENTS = (10, 25, 50, 75, 90)
 _SUFFIX = re.compile(r"-(GPTQ-Int[48]|AWQ)$", re.IGNORECASE)
 
+_TABLES: tuple[Place, ...] = ("report", "run", "page", "details")
+_RUN: tuple[Place, ...] = ("run", "page", "details")
+_REPORT: tuple[Place, ...] = ("report", "details")
+_PAGE: tuple[Place, ...] = ("page", "details")
+_DETAILS: tuple[Place, ...] = ("details",)
+_CHART: tuple[Place, ...] = ("page", "details", "chart")
+_DIFFERING: tuple[Place, ...] = ("report",)
+
 
 class Row(Frozen):
-    """What a report shows of one record; every figure is the record's own or recomputed from its samples.
+    """What a report shows of one record, or of several of the same cell that are pooled; `record_id` is the newest's.
 
-    `model` is the name without its publisher and without the weight format, which is `quantization`.
+    Every figure is the record's own or recomputed from its samples, under the name that it has in the record or in its
+    judgement. `model` is the name without its publisher and without the weight format, which is `quantization`.
     `memory_bytes` is what the report means by memory: on GPUs the peak that PyTorch's allocator handed out, or for an
-    engine that takes a fixed share of the GPU what this cell needs of it; on the CPU the peak resident memory.
-    `reasons` say why the record is doubtful, invalid or without a speed.
+    engine that takes its memory in advance what this cell needs of it; on the CPU the peak resident memory.
+    `first_request_s` is that of the first process, a warm-up where there is one; `inter_token_s` are percentiles of the
+    gaps between tokens. `reasons` say why the record is doubtful, invalid or without a speed. `older` records are left
+    out of tables: newer ones of the same cell on the same machine stand there.
     """
 
-    record_id: str
-    cell_id: str
-    file: str
-    created_at: str
-    model: str
-    quantization: str
-    engine: str
-    input_tokens: int
-    output_tokens: int
-    gpu_count: int
-    outcome: str
-    verdict: str
-    generation_tokens_per_s: float | None = None
-    generation_tokens_per_s_low: float | None = None
+    model: Annotated[str, Column(where=_TABLES)]
+    engine: Annotated[str, Column(where=_RUN)]
+    context_length: Annotated[int, Column(where=_TABLES)]
+    generate_length: Annotated[int, Column(where=_TABLES, varies=_DIFFERING)]
+    batch_size: Annotated[int, Column(where=_TABLES, varies=("report", "run", "page"), said="batch", rank=1)] = 1
+    quantization: Annotated[str, Column(where=_TABLES)]
+    gpu_count: Annotated[int, Column(where=_TABLES, zero="cpu")]
+    generation_tokens_per_s: Annotated[
+        float | None, Column(label="speed", unit="tokens/s", digits=2, where=_TABLES)
+    ] = None
+    generation_tokens_per_s_low: Annotated[
+        float | None, Column(label="interval_95", digits=2, where=_PAGE, to="generation_tokens_per_s_high")
+    ] = None
     generation_tokens_per_s_high: float | None = None
-    generation_tokens_per_s_stdev: float | None = None
-    total_tokens_per_s: float | None = None
-    decode_tokens_per_s: float | None = None
-    prefill_tokens_per_s: float | None = None
-    time_to_first_token_s: float | None = None
-    inter_token_latency_p50_s: float | None = None
-    inter_token_latency_p90_s: float | None = None
-    inter_token_latency_p99_s: float | None = None
-    memory_bytes: int | None = None
-    allocator_peak_allocated_bytes: int | None = None
-    allocator_peak_reserved_bytes: int | None = None
-    process_device_bytes: int | None = None
-    device_used_bytes: int | None = None
-    host_peak_rss_bytes: int | None = None
-    minimum_to_run_bytes: int | None = None
-    decode_bandwidth_share: float | None = None
-    decode_limit_tokens_per_s: float | None = None
-    prefill_matrix_share: float | None = None
-    device_busy_share: float | None = None
-    binds: str = ""
-    joules_per_token: float | None = None
-    load_s: float | None = None
-    first_request_s: float | None = Field(default=None, description="of its process, a warm-up where there is one")
-    machine: str
-    driver: str
-    software: str
-    sampling: str
-    prompt: str
-    attention: str
-    execution: str
-    kernel: str
-    dtype: str
-    max_model_len: int | None = None
-    gpu_memory_utilization: float | None = None
-    weights: str
-    repeats: int
-    warmups: int
+    generation_tokens_per_s_stdev: Annotated[
+        float | None, Column(label="stdev", unit="tokens/s", digits=2, where=_DETAILS)
+    ] = None
+    repeat_tokens_per_s: Annotated[tuple[float, ...], Column(unit="tokens/s", digits=2, where=_DETAILS)] = ()
+    total_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_PAGE)] = None
+    decode_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_PAGE)] = None
+    prefill_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_DETAILS)] = None
+    sequence_generation_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_DETAILS)] = None
+    sequence_decode_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_DETAILS)] = None
+    time_to_first_token_s: Annotated[float | None, Column(unit="ms", digits=2, where=_CHART)] = None
+    time_to_last_first_token_s: Annotated[float | None, Column(unit="ms", digits=2, where=_DETAILS)] = None
+    inter_token_latency_p50_s: Annotated[float | None, Column(unit="ms", digits=2, where=_PAGE)] = None
+    inter_token_latency_p90_s: Annotated[float | None, Column(unit="ms", digits=2, where=_DETAILS)] = None
+    inter_token_latency_p99_s: Annotated[float | None, Column(unit="ms", digits=2, where=_DETAILS)] = None
+    inter_token_s: tuple[float, ...] = ()
+    memory_bytes: Annotated[
+        int | None, Column(unit="GiB", digits=2, where=("report", "run", "page", "details", "chart"))
+    ] = None
+    minimum_to_run_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
+    allocator_peak_allocated_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
+    allocator_peak_reserved_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
+    process_device_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
+    device_used_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
+    host_peak_rss_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
+    mbu: Annotated[float | None, Column(unit="%", digits=1, where=_CHART)] = None
+    mfu: Annotated[float | None, Column(unit="%", digits=1, where=_DETAILS)] = None
+    decode_limit_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_DETAILS)] = None
+    device_busy_share: Annotated[float | None, Column(unit="%", digits=1, where=_DETAILS)] = None
+    bound_by: Annotated[str, Column(where=_DETAILS, worded=True)] = ""
+    per_generated_token_joules: Annotated[float | None, Column(unit="J", digits=2, where=_CHART)] = None
+    load_s: Annotated[float | None, Column(unit="s", digits=1, where=_DETAILS)] = None
+    first_request_s: Annotated[float | None, Column(unit="s", digits=1, where=_DETAILS)] = None
+    machine: Annotated[str, Column(where=_REPORT, varies=_DIFFERING, said="bare", rank=-1)]
+    driver: Annotated[str, Column(where=_REPORT, varies=_DIFFERING, rank=-1)] = ""
+    software: Annotated[str, Column(where=_REPORT, varies=_DIFFERING, said="bare", rank=-1)]
+    sampling: Annotated[str, Column(where=_REPORT, varies=_DIFFERING)]
+    prompt: Annotated[str, Column(where=_DETAILS, worded=True)] = ""
+    attention_implementation: Annotated[str, Column(where=_REPORT, varies=_DIFFERING)] = ""
+    execution: Annotated[str, Column(where=_REPORT, varies=_DIFFERING)] = ""
+    quantization_kernels: Annotated[tuple[str, ...], Column(where=_DETAILS)] = ()
+    dtype: Annotated[str, Column(where=_REPORT, varies=_DIFFERING)] = ""
+    options: Annotated[dict[str, OptionValue], Column(where=_REPORT, varies=_DIFFERING)] = Field(default_factory=dict)
+    source: Annotated[str, Column(label="weights", where=_DETAILS, worded=True)] = ""
+    repeats: Annotated[int, Column(where=_REPORT, varies=_DIFFERING)]
+    warmups: Annotated[int, Column(where=_REPORT, varies=_DIFFERING)]
+    processes: Annotated[int, Column(where=_DETAILS)] = 1
+    outcome: Annotated[str, Column(where=_PAGE, worded=True)]
+    verdict: Annotated[str, Column(where=_RUN, worded=True)]
+    note: Annotated[str, Column(where=_TABLES)] = ""
     predicted: bool = False
-    reasons: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    repeat_tokens_per_s: tuple[float, ...] = Field(default=(), description="generation speed of each repeat")
-    inter_token_s: tuple[float, ...] = Field(
-        default=(), description="10th, 25th, 50th, 75th and 90th percentile of the gaps between tokens"
-    )
+    simulated: bool = False
+    findings: tuple[str, ...] = ()
+    reasons: Annotated[tuple[str, ...], Column(where=_DETAILS)] = ()
+    notes: Annotated[tuple[str, ...], Column(where=_DETAILS)] = ()
+    created_at: Annotated[str, Column(where=_DETAILS)]
+    file: Annotated[str, Column(where=_DETAILS)]
+    record_id: Annotated[str, Column(where=("page",))]
+    record_ids: Annotated[tuple[str, ...], Column(label="record_id", where=_DETAILS)] = ()
+    cell_id: Annotated[str, Column(where=_DETAILS)]
+    older: bool = False
 
     @property
     def measured(self) -> bool:
         """Whether its speed may be shown."""
-        return self.outcome == Outcome.OK and self.generation_tokens_per_s is not None
+        sound = self.outcome == Outcome.OK and self.verdict != Verdict.INVALID
+        return sound and self.generation_tokens_per_s is not None
+
+    @property
+    def length(self) -> str:
+        """The length of the input, of a batch with the number of its sequences: `6144 x 4`."""
+        return f"{self.context_length} x {self.batch_size}" if self.batch_size > 1 else str(self.context_length)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Name -> value of all fields, with each of the engine's options in place of `options`."""
+        found = dict(self)
+        options = found.pop("options")
+        return found | {_option_name(name): value for name, value in options.items()}
 
 
-def rows(records: Iterable[tuple[str, Record]]) -> list[Row]:
-    """The rows of `records`, given with their files, in the order of a report: model, engine, length, format."""
-    return sorted((row(record, file) for file, record in records), key=order)
+def shown_columns(rows: Sequence[Row]) -> list[Column]:
+    """The columns of `rows`: those of every row, and one for each option of an engine that any of them has."""
+    found: list[Column] = []
+    for column in columns(Row):
+        found += _option_columns(rows, column) if column.name == "options" else [column]
+    return found
 
 
-def row(record: Record, file: str) -> Row:
-    """The row of one record that is stored in `file`."""
-    cell, summary, loaded = record.cell, record.summary, record.loaded
-    memory = summary.memory if summary else Memory()
-    figures = {
-        name: _mean(getattr(summary, name)) if summary else None
-        for name in (
-            "generation_tokens_per_s",
-            "total_tokens_per_s",
-            "decode_tokens_per_s",
-            "prefill_tokens_per_s",
-            "time_to_first_token_s",
-        )
-    }
-    latencies = {
-        f"inter_token_latency_p{percent}_s": getattr(summary, f"inter_token_latency_p{percent}_s")
-        for percent in statistics.PERCENTILE_SAMPLES
-        if summary
-    }
+def row(judged: Judged, file: str, language: Language = "en") -> Row:
+    """The row of one record that is stored in `file`, its texts in `language`.
+
+    A field that is not named here is found by its name in the record or in its judgement.
+    """
+    record, said = judged.record, words(language)
+    summary, cell = judged.judgement.summary, judged.record.cell
     speed = summary.generation_tokens_per_s if summary else None
+    interval = speed.interval if speed else None
     requests = statistics.whole_requests(record.samples, cell) if summary else []
-    roofline = record.roofline.model_dump(include=set(Row.model_fields)) if record.roofline else {}
-    return Row(
-        record_id=record.record_id,
-        cell_id=record.cell_id,
-        file=file,
-        created_at=record.created_at,
-        model=base_name(record),
-        quantization=quantization(record),
-        engine=cell.settings.engine,
-        input_tokens=cell.workload.context_length,
-        output_tokens=cell.workload.generate_length,
-        gpu_count=cell.settings.gpu_count,
-        outcome=record.outcome,
-        verdict=record.verdict,
-        generation_tokens_per_s_low=speed.interval.low if speed and speed.interval else None,
-        generation_tokens_per_s_high=speed.interval.high if speed and speed.interval else None,
-        generation_tokens_per_s_stdev=speed.stdev if speed else None,
-        memory_bytes=memory_bytes(record),
-        minimum_to_run_bytes=summary.need.minimum_to_run_bytes if summary and summary.need else None,
-        joules_per_token=_joules_per_token(record),
-        load_s=record.load_s,
-        first_request_s=first_request_s(record),
-        machine=hardware(record.machine),
-        driver=record.machine.driver or "",
-        software=software(record),
-        sampling=_sampling(record),
-        prompt=record.prompt or "",
-        attention=loaded.attention_implementation if loaded else cell.settings.attn_implementation or "",
-        execution=loaded.execution if loaded else "",
-        kernel=", ".join(loaded.quantization_kernels) if loaded else "",
-        dtype=loaded.dtype if loaded else cell.settings.dtype,
-        max_model_len=cell.settings.max_model_len,
-        gpu_memory_utilization=cell.settings.gpu_memory_utilization,
-        weights=record.checkpoint.source if record.checkpoint else "",
-        repeats=len(record.samples),
-        warmups=len(record.warmups),
-        predicted=bool(summary and summary.predicted),
-        reasons=_reasons(record),
-        notes=tuple(finding.text for finding in record.findings if finding.severity is Severity.NOTE),
-        repeat_tokens_per_s=tuple(statistics.generation_tokens_per_s(sample) for sample in requests),
-        inter_token_s=_gap_percentiles(requests),
-        **figures,
-        **latencies,
-        **roofline,
-        **memory.model_dump(include=Row.model_fields.keys() & Memory.model_fields.keys()),
-    )
+    named: dict[str, Any] = {
+        "model": base_name(record),
+        "quantization": quantization(record),
+        "generation_tokens_per_s_low": interval.low if interval else None,
+        "generation_tokens_per_s_high": interval.high if interval else None,
+        "generation_tokens_per_s_stdev": speed.stdev if speed else None,
+        "repeat_tokens_per_s": tuple(statistics.generation_tokens_per_s(sample) for sample in requests),
+        "inter_token_s": _gap_percentiles(requests),
+        "memory_bytes": memory_bytes(judged),
+        "per_generated_token_joules": _joules_per_token(record),
+        "first_request_s": first_request_s(record),
+        "machine": hardware(record.machine, said),
+        "software": software(record),
+        "sampling": _sampling(record, said),
+        "options": _options(record),
+        "repeats": len(record.samples),
+        "warmups": len(record.warmups),
+        "note": _note(judged, said),
+        "findings": tuple(finding.code for finding in judged.judgement.findings),
+        "reasons": _reasons(judged, language),
+        "notes": _notes(judged, language),
+        "file": file,
+        "record_ids": (record.record_id,),
+    }
+    return Row(**_found(judged, Row.model_fields.keys() - named.keys()), **named)
 
 
 def base_name(record: Record) -> str:
@@ -181,15 +201,16 @@ def quantization(record: Record) -> str:
     return suffix[1] if suffix else ""
 
 
-def memory_bytes(record: Record) -> int | None:
+def memory_bytes(judged: Judged) -> int | None:
     """What the report means by memory on this record's engine and machine; None where it can't be said."""
-    if record.summary is None:
+    record, summary = judged.record, judged.judgement.summary
+    if summary is None:
         return None
     if not record.gpus:
-        return record.summary.memory.host_peak_rss_bytes
-    if record.cell.settings.gpu_memory_utilization is not None:
-        return record.summary.need.minimum_to_run_bytes if record.summary.need else None
-    return record.summary.memory.allocator_peak_allocated_bytes
+        return summary.memory.host_peak_rss_bytes
+    if record.loaded and record.loaded.preallocates:
+        return summary.need.minimum_to_run_bytes if summary.need else None
+    return summary.memory.allocator_peak_allocated_bytes
 
 
 def first_request_s(record: Record) -> float | None:
@@ -201,28 +222,50 @@ def first_request_s(record: Record) -> float | None:
     return requests[0].duration_s if requests and not record.cell.protocol.quick else None
 
 
-def hardware(machine: Machine) -> str:
+def hardware(machine: Machine, said: Words) -> str:
     """The GPUs, or the processor where there is none: `2 x NVIDIA H100 80GB HBM3`."""
     names = [gpu.name for gpu in machine.gpus]
     if not names:
-        return f"{machine.processor}, {machine.cores} cores"
-    distinct = list(dict.fromkeys(names))
-    return ", ".join(f"{names.count(name)} x {name}" if names.count(name) > 1 else name for name in distinct)
+        return said["processor"].format(processor=machine.processor, cores=machine.cores)
+    counts = {name: names.count(name) for name in dict.fromkeys(names)}
+    return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counts.items())
 
 
 def software(record: Record) -> str:
-    """The versions that speed depends on most: the engine, PyTorch, and what computes the quantised layers."""
-    engine = record.cell.settings.engine
-    wanted = dict.fromkeys((engine, f"{engine}-cpu", "torch", "gptqmodel" if engine == "transformers" else engine))
-    packages = record.provenance.packages
-    return ", ".join(f"{name} {packages[name]}" for name in wanted if name in packages)
+    """The versions that speed depends on most."""
+    return ", ".join(f"{name} {version}" for name, version in versions(record).items())
+
+
+def versions(record: Record) -> dict[str, str]:
+    """Package -> version of what the engine says decides its speed; of an engine unknown here, of it and PyTorch."""
+    engine, packages = record.cell.settings.engine, record.provenance.packages
+    try:
+        wanted = registry.settings_class(engine).traits.packages
+    except UserError:
+        wanted = (*(name for name in packages if name == engine or name.startswith(f"{engine}-")), "torch")
+    return {name: packages[name] for name in wanted if name in packages}
+
+
+def _options(record: Record) -> dict[str, OptionValue]:
+    """What the engine's options were, in its order; of an engine unknown here, as they come."""
+    chosen = record.cell.settings.options
+    try:
+        declared = options(registry.settings_class(record.cell.settings.engine))
+    except UserError:
+        declared = {}
+    return {name: chosen[name] for name in dict.fromkeys((*declared, *chosen)) if name in chosen}
 
 
 def order(row: Row) -> tuple[object, ...]:
     """Where a row stands in a report: 0.5B before 14B, 1 before 6144, BF16 before GPTQ, old before new."""
-    known = FORMATS.index(row.quantization) if row.quantization in FORMATS else len(FORMATS)
-    place = (row.engine, row.input_tokens, row.output_tokens, known, row.quantization, row.gpu_count)
-    return (natural(row.model), *place, row.created_at, row.record_id)
+    place = (row.engine, row.context_length, row.generate_length, row.batch_size)
+    weights = (*format_order(row.quantization), row.gpu_count)
+    return (natural(row.model), *place, *weights, row.created_at, row.record_id)
+
+
+def format_order(name: str) -> tuple[int, str]:
+    """A sort key of weight formats."""
+    return (FORMATS.index(name) if name in FORMATS else len(FORMATS), name)
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:
@@ -231,11 +274,27 @@ def natural(text: str) -> list[tuple[int, float, str]]:
     return [(0, float(part), "") if part[0].isdecimal() else (1, 0.0, part) for part in parts]
 
 
-def newest(shown: Sequence[Row]) -> tuple[list[Row], int]:
-    """The newest row of each cell on each machine, in order, and how many older ones were left out."""
-    latest = {(row.cell_id, row.machine, row.driver): row for row in sorted(shown, key=lambda row: row.created_at)}
-    kept = {row.record_id for row in latest.values()}
-    return [row for row in shown if row.record_id in kept], len(shown) - len(kept)
+def _found(judged: Judged, names: Iterable[str]) -> dict[str, Any]:
+    """The values of `names` in the parts of a record; the first part that has one counts."""
+    record, judgement = judged.record, judged.judgement
+    summary, cell = judgement.summary, record.cell
+    results = (summary, summary and summary.need, summary and summary.memory, judgement.roofline, judgement)
+    asked = (cell.workload, cell.settings, cell.protocol)
+    parts = (*results, record.loaded, *asked, record.checkpoint, record.machine, record)
+    values: dict[str, Any] = {}
+    for part in reversed(parts):
+        values |= {name: value for name, value in (vars(part) if part else {}).items() if value is not None}
+    found = {name: values[name] for name in names if name in values}
+    return {name: value.mean if isinstance(value, Quantity) else value for name, value in found.items()}
+
+
+def _option_columns(rows: Sequence[Row], column: Column) -> list[Column]:
+    return option_columns([{_option_name(name): one for name, one in row.options.items()} for row in rows], column)
+
+
+def _option_name(option: str) -> str:
+    """The column of an option: its name, unless a field of every row has that."""
+    return f"options.{option}" if option in Row.model_fields else option
 
 
 def _joules_per_token(record: Record) -> float | None:
@@ -249,31 +308,48 @@ def _joules_per_token(record: Record) -> float | None:
     return fmean(joules) if joules and len(joules) == len(energies) else None
 
 
-def _mean(quantity: Quantity | None) -> float | None:
-    return quantity.mean if quantity else None
-
-
-def _sampling(record: Record) -> str:
-    asked = record.cell.workload.sampling
-    if record.sampling is None:
-        return asked
+def _sampling(record: Record, said: Words) -> str:
     used = record.sampling
+    if used is None:
+        return said[f"sampling.{record.cell.workload.sampling}"]
+    penalty = f"{used.repetition_penalty:g}"
     if used.temperature == 0:
-        return "greedy" if used.repetition_penalty == 1 else f"greedy, repetition penalty {used.repetition_penalty:g}"
-    cuts = f"temperature {used.temperature:g}, top-p {used.top_p:g}, top-k {used.top_k}"
-    return f"{cuts}, repetition penalty {used.repetition_penalty:g}"
+        return said["sampling.greedy" if penalty == "1" else "sampling.greedy_penalty"].format(penalty=penalty)
+    temperature, top_p = f"{used.temperature:g}", f"{used.top_p:g}"
+    return said["sampling.drawn"].format(temperature=temperature, top_p=top_p, top_k=used.top_k, penalty=penalty)
 
 
-def _reasons(record: Record) -> tuple[str, ...]:
-    doubts = [f"{finding.text}; {finding.cure}" for finding in record.findings if finding.severity is not Severity.NOTE]
-    if record.cause:
-        stage = f"while {record.cause.stage}: " if record.cause.stage else ""
-        doubts.append(f"{stage}{record.cause.message}")
+def _note(judged: Judged, said: Words) -> str:
+    record, summary = judged.record, judged.judgement.summary
+    marks = {
+        "note.simulated": bool(record.loaded and record.loaded.simulated),
+        "note.synthetic": bool(record.checkpoint and record.checkpoint.source == "synthetic"),
+        "note.predicted": bool(summary and summary.predicted),
+    }
+    return said["comma"].join(said[name] for name, applies in marks.items() if applies)
+
+
+def _reasons(judged: Judged, language: Language) -> tuple[str, ...]:
+    """What is to be doubted, with its cure, and why it has no speed."""
+    said, cause = words(language), judged.record.cause
+    doubts = [_explained(one, language) for one in judged.judgement.findings if one.severity is not Severity.NOTE]
+    if cause:
+        stage = said.get(f"stage.{cause.stage}", cause.stage)
+        doubts.append(said["cause_at" if stage else "cause"].format(stage=stage, message=cause.message))
     return tuple(doubts)
 
 
+def _notes(judged: Judged, language: Language) -> tuple[str, ...]:
+    return tuple(texts.text(one, language) for one in judged.judgement.findings if one.severity is Severity.NOTE)
+
+
+def _explained(finding: Finding, language: Language) -> str:
+    text, cure = texts.text(finding, language), texts.cure(finding, language)
+    return words(language)["finding"].format(text=text, cure=cure)
+
+
 def _gap_percentiles(requests: Sequence[Sample]) -> tuple[float, ...]:
-    gaps_s = np.concatenate([np.diff(request.token_times_s) for request in requests]) if requests else np.empty(0)
-    if len(gaps_s) < statistics.PERCENTILE_SAMPLES[90]:
+    gaps_s = [np.diff(sequence.token_times_s) for request in requests for sequence in request.sequences]
+    if sum(map(len, gaps_s)) < statistics.PERCENTILE_SAMPLES[90]:
         return ()
-    return tuple(float(value) for value in np.percentile(gaps_s, GAP_PERCENTS))
+    return tuple(float(value) for value in np.percentile(np.concatenate(gaps_s), GAP_PERCENTS))

@@ -3,7 +3,7 @@
 import io
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from rich import box
 from rich.cells import cell_len
@@ -11,18 +11,33 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from speed_benchmark.record.record import Outcome, Record
-from speed_benchmark.report import rows as flat
+from speed_benchmark.judge.judge import judged
+from speed_benchmark.judge.judgement import Judged
+from speed_benchmark.record.store import read
 from speed_benchmark.report.documents import Document
-from speed_benchmark.report.layout import one_line
-from speed_benchmark.report.rows import GIB, memory_bytes
+from speed_benchmark.report.explain import explain
+from speed_benchmark.report.layout import bars as speed_bars
+from speed_benchmark.report.layout import one_line, outcome, placed
+from speed_benchmark.report.rows import Row, row
+from speed_benchmark.report.words import Language, Words, words
+from speed_benchmark.run.stored import Stored
 
-# A first request that takes longer by more than this has prepared something; who sends new lengths pays it each time.
-SLOW_FIRST = 1.5
+# The whole Qwen2.5 report is 336 cells.
+MOST_ROWS = 400
 # More repeats than this share bars.
 _MOST_BARS = 30
 _BAR_COLUMNS = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the table after a run keeps of a record: its row, what is said below, its path, and when, if not now."""
+
+    row: Row
+    lines: tuple[str, ...]
+    path: str
+    measured_at: str = ""
 
 
 def text(document: Document) -> str:
@@ -49,66 +64,54 @@ def print_document(document: Document, console: Console | None = None) -> None:
         console.print(*bars(table.bars), sep="\n", soft_wrap=True)
 
 
-def print_table(records: Sequence[Record], paths: Sequence[Path]) -> None:
-    """Print the report's columns for `records`, what to doubt in them, and where they are stored."""
-    console = _console()
-    memory = "GPU memory (GiB)" if any(record.gpus for record in records) else "host memory (GiB)"
-    columns = ("model", "engine", "input", "output", "speed (tokens/s)", memory, "GPUs", "verdict")
-    numeric = tuple(2 <= index <= 6 for index in range(len(columns)))
-    _print_whole(console, _table(columns, numeric, [_row(record) for record in records], 0))
-    console.print("speed: generated tokens / whole request time, the Qwen2.5 report's definition; mean of the repeats")
-    if any(record.summary and record.summary.generation_tokens_per_s.interval for record in records):
-        console.print("±: half of the 95 % confidence interval, where one is honest")
-    for line in bars(_bars(records)):
-        console.print(line, soft_wrap=True)
-    for line in explain_all(records):
-        console.print(line, soft_wrap=True)
-    for path in paths:
-        console.print(f"record: {path}", soft_wrap=True)
+def print_run(stored: Sequence[Stored], language: Language = "en") -> None:
+    """Print the table after a run, what to doubt in its records, and where they are; each is read and let go again.
+
+    Of more records than anybody reads in a terminal it says only how to see them.
+    """
+    if len(stored) > MOST_ROWS:
+        folder = str(stored[0].path.parent)
+        _console().print(words(language)["too_many_rows"].format(count=len(stored), folder=folder), soft_wrap=True)
+        return
+    print_shown([_shown(one, language) for one in stored], language)
 
 
-def explain_all(records: Sequence[Record]) -> list[str]:
-    """What `explain` says of each record below the record's name; what it says of all of them is said once."""
-    explained = [explain(record) for record in records]
+def print_shown(shown: Sequence[Shown], language: Language) -> None:
+    """Print what was kept of the records of a run."""
+    if not shown:
+        return
+    console, said, rows = _console(), words(language), [one.row for one in shown]
+    filled, _ = placed(rows, "run", lambda row: _speed(row, said), said)
+    columns = [(one.heading, one.column.numeric, one.texts) for one in filled]
+    if any(one.measured_at for one in shown):
+        columns.append((said["measured_at"], False, tuple(one.measured_at for one in shown)))
+    headings, numeric, texts = zip(*columns, strict=True)
+    _print_whole(console, _table(headings, numeric, list(zip(*texts, strict=True)), 0))
+    console.print(said["run.speed"])
+    if any(_half_width(row) is not None for row in rows):
+        console.print(said["run.interval"])
+    for line in (*bars(_bars(rows, said)), *explained([(label(one.row), one.lines) for one in shown], said)):
+        console.print(line, soft_wrap=True)
+    for one in shown:
+        console.print(said["run.record"].format(path=one.path), soft_wrap=True)
+
+
+def explained(records: Sequence[tuple[str, Sequence[str]]], said: Words) -> list[str]:
+    """The lines of each record below its name; what is said of all of them is said once."""
     if len(records) == 1:
-        return explained[0]
-    shared = [line for line in explained[0] if all(line in lines for lines in explained)] if explained else []
+        return list(records[0][1])
+    everywhere = set.intersection(*(set(lines) for _, lines in records)) if records else set()
     found = []
-    for record, lines in zip(records, explained, strict=True):
-        if own := [f"  {line}" for line in lines if line not in shared]:
-            found += [_label(flat.row(record, "")), *own]
-    return found + [f"all: {line}" for line in shared]
+    for name, lines in records:
+        if own := [f"  {line}" for line in lines if line not in everywhere]:
+            found += [name, *own]
+    shared = [line for line in records[0][1] if line in everywhere] if records else []
+    return found + [said["run.shared"].format(line=line) for line in shared]
 
 
-def explain(record: Record) -> list[str]:
-    """Lines that say what the table has no room for: made-up weights, more speeds, doubts, the cause of a failure."""
-    lines = []
-    if record.checkpoint and record.checkpoint.source == "synthetic":
-        lines.append("weights: made up, of the model's true shape; speed and memory are real, the text is nonsense")
-    if record.summary:
-        summary = record.summary
-        decode = f"{summary.decode_tokens_per_s.mean:.2f} tokens/s" if summary.decode_tokens_per_s else "n/a"
-        first_ms = summary.time_to_first_token_s.mean * 1000
-        lines.append(
-            f"first token after {first_ms:.1f} ms, then {decode}; total {summary.total_tokens_per_s.mean:.2f} tokens/s"
-        )
-        first_s, usual_s = flat.first_request_s(record), summary.duration_s.mean
-        if record.warmups and first_s is not None and first_s > SLOW_FIRST * usual_s:
-            lines.append(f"the first request took {first_s:.4g} s, {first_s / usual_s:.2g} times as long as a repeat")
-    if record.loaded:
-        loaded = record.loaded
-        kernels = f" by {', '.join(loaded.quantization_kernels)}" if loaded.quantization_kernels else ""
-        ran = f"{loaded.quantization}{kernels}, {loaded.attention_implementation} attention, {loaded.execution}"
-        lines.append(f"ran: {ran}, rope {loaded.rope}, on {', '.join(loaded.devices)}")
-    if record.agreement:
-        other = record.agreement
-        lines.append(f"{other.engine} chose the same first {other.agreed} of {other.compared} tokens")
-    lines += [f"{finding.severity} ({finding.code}): {finding.text}; {finding.cure}" for finding in record.findings]
-    if record.cause:
-        stage = f" while {record.cause.stage}" if record.cause.stage else ""
-        lines.append(f"{record.outcome}{stage}: {record.cause.message}")
-        lines += [f"  | {line}" for line in record.cause.last_lines[-10:]]
-    return lines
+def label(row: Row) -> str:
+    """What a record is called in one line."""
+    return " ".join(filter(None, (row.model, row.quantization, row.engine, row.length)))
 
 
 def bars(values: Sequence[tuple[str, float, str]]) -> list[str]:
@@ -123,27 +126,40 @@ def bars(values: Sequence[tuple[str, float, str]]) -> list[str]:
     ]
 
 
-def _bars(records: Sequence[Record]) -> list[tuple[str, float, str]]:
-    """The speed of each record, or of each repeat where there is one record: of some together where they are many."""
-    shown = [flat.row(record, "") for record in records]
-    if len(shown) == 1:
-        speeds = shown[0].repeat_tokens_per_s
-        together = -(-len(speeds) // _MOST_BARS) or 1
-        found = []
-        for start in range(0, len(speeds), together):
-            mean = statistics.fmean(some := speeds[start : start + together])
-            label = f"repeat {start + 1}" if len(some) == 1 else f"repeats {start + 1} to {start + len(some)}"
-            found.append((label, mean, f"{mean:.2f}"))
-        return found
-    return [
-        (_label(one), speed, f"{speed:.2f}")
-        for one in shown
-        if one.measured and (speed := one.generation_tokens_per_s) is not None
-    ]
+def _shown(stored: Stored, language: Language) -> Shown:
+    opinion: Judged = judged(read(stored.path))
+    when = "" if stored.is_new else f"{stored.measured_at:%Y-%m-%d %H:%M}"
+    return Shown(row(opinion, stored.path.name, language), tuple(explain(opinion, language)), str(stored.path), when)
 
 
-def _label(row: flat.Row) -> str:
-    return " ".join(filter(None, (row.model, row.quantization, row.engine, str(row.input_tokens))))
+def _speed(row: Row, said: Words) -> str:
+    """The speed and how sure it is, or why there is none."""
+    if not row.measured:
+        return outcome(row, said)
+    half = _half_width(row)
+    return f"{row.generation_tokens_per_s:.2f}" + ("" if half is None else f" ± {half:.2f}")
+
+
+def _half_width(row: Row) -> float | None:
+    low, high = row.generation_tokens_per_s_low, row.generation_tokens_per_s_high
+    return (high - low) / 2 if low is not None and high is not None and row.measured else None
+
+
+def _bars(rows: Sequence[Row], said: Words) -> list[tuple[str, float, str]]:
+    """The speed of each record, or of each repeat where there is one record."""
+    return _repeat_bars(rows[0].repeat_tokens_per_s, said) if len(rows) == 1 else speed_bars(rows, "qwen2.5", label)
+
+
+def _repeat_bars(speeds: Sequence[float], said: Words) -> list[tuple[str, float, str]]:
+    """The speed of each repeat; of some together where they are many."""
+    together = -(-len(speeds) // _MOST_BARS) or 1
+    found = []
+    for start in range(0, len(speeds), together):
+        mean = statistics.fmean(some := speeds[start : start + together])
+        first, last = start + 1, start + len(some)
+        name = said["run.repeat" if first == last else "run.repeats"].format(number=first, first=first, last=last)
+        found.append((name, mean, f"{mean:.2f}"))
+    return found
 
 
 def _bar(share: float) -> str:
@@ -165,34 +181,16 @@ def _print_whole(console: Console, table: RichTable) -> None:
 def _table(columns: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]], spanned: int) -> RichTable:
     table = RichTable(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, column in enumerate(table.columns):
-        words = [word for row in rows for word in ([row[index]] if numeric[index] else row[index][:28].split(" "))]
+        texts = [cells[index] for cells in rows]
+        unbroken = [part for text in texts for part in ([text] if numeric[index] else text[:28].split(" "))]
         column.justify = "right" if numeric[index] else "left"
         column.overflow = "fold"
-        column.min_width = max(map(cell_len, [*words, *str(column.header).split(" ")]))
+        column.min_width = max(map(cell_len, [*unbroken, *str(column.header).split(" ")]))
     above: Sequence[str] = ()
-    for row in rows:
+    for cells in rows:
         same = 0
-        while above and same < spanned and row[same] == above[same]:
+        while above and same < spanned and cells[same] == above[same]:
             same += 1
-        table.add_row(*[""] * same, *(one_line(cell) for cell in row[same:]))
-        above = row
+        table.add_row(*[""] * same, *(one_line(cell) for cell in cells[same:]))
+        above = cells
     return table
-
-
-def _row(record: Record) -> tuple[str, ...]:
-    cell = record.cell
-    speed = record.summary.generation_tokens_per_s if record.summary else None
-    interval = speed.interval if speed else None
-    known = f" ± {(interval.high - interval.low) / 2:.2f}" if interval else ""
-    used = memory_bytes(record)
-    measured = record.outcome in (Outcome.OK, Outcome.INVALID)
-    return (
-        cell.model.model_id_or_path,
-        cell.settings.engine,
-        str(cell.workload.context_length),
-        str(cell.workload.generate_length),
-        f"{speed.mean:.2f}{known}" if speed and measured else str(record.outcome),
-        f"{used / GIB:.2f}" if used else "",
-        str(cell.settings.gpu_count) if cell.settings.gpu_count else "CPU",
-        str(record.verdict),
-    )

@@ -3,18 +3,29 @@
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from speed_benchmark.errors import UserError
-from speed_benchmark.report import documents, samples
-from speed_benchmark.report.compare import Comparisons, Unlike
+from speed_benchmark.judge.judge import judged
+from speed_benchmark.report import documents, pool, samples
+from speed_benchmark.report.compare import Comparisons, Measured, Unlike, measured
 from speed_benchmark.report.compare import compare as compare_records
 from speed_benchmark.report.documents import Document
-from speed_benchmark.report.formats import put, render
-from speed_benchmark.report.gather import Gathered, gather
-from speed_benchmark.report.rows import rows
+from speed_benchmark.report.formats import opened, put, render
+from speed_benchmark.report.gather import Found, Gathering
+from speed_benchmark.report.rows import Row
 from speed_benchmark.report.tables import print_document
-from speed_benchmark.report.words import SPEED_FIELDS, AnyFormat, Format, Language, SpeedDefinition, TextFormat
+from speed_benchmark.report.words import (
+    SPEED_FIELDS,
+    AnyFormat,
+    Format,
+    Language,
+    SpeedDefinition,
+    SpeedField,
+    TextFormat,
+)
 
 
 def report(
@@ -26,22 +37,14 @@ def report(
     plots: Path | None,
 ) -> int:
     """Report all records below `paths`; `plots` is a folder for charts as PNG and SVG."""
-    found = gather("PATH", paths)
-    records = [record for _, record in found.records]
-    if form == "jsonl":
-        put(samples.to_jsonl(records), out)
-    elif form == "parquet":
-        if out is None and sys.stdout.isatty():
-            raise UserError("--format", form, "is not for a terminal; name a file with --out")
-        put(samples.to_parquet(records), out)
+    gathering = Gathering("PATH", paths)
+    if form == "jsonl" or form == "parquet":
+        _write_samples(gathering, form, out)
     else:
-        document = documents.report(rows(found.records), language, speed)
+        document = documents.report(_rows(gathering, language), language, speed)
         _show(document, form, out)
-        if plots:
-            from speed_benchmark.report.plots import draw
-
-            draw(document, plots)
-    return _tell(found)
+        _draw(document, plots)
+    return gathering.status
 
 
 def compare(
@@ -55,10 +58,12 @@ def compare(
     out: Path | None,
 ) -> int:
     """Compare the records of two folders; those of unlike machines or protocols only `across` them."""
-    old, new = gather("BEFORE", [before]), gather("AFTER", [after])
-    compared = _compare(old, new, (before, after), speed, across_machines, across_protocols)
+    old, new = Gathering("BEFORE", [before]), Gathering("AFTER", [after])
+    accepted: dict[Unlike, bool] = {"machine": across_machines, "protocol": across_protocols}
+    across = frozenset(name for name, accept in accepted.items() if accept)
+    compared = _compare(_measured(old, speed, language), _measured(new, speed, language), (before, after), across)
     _show(documents.comparison(compared, language, speed), form, out)
-    return max(_tell(old), _tell(new))
+    return max(old.status, new.status)
 
 
 def gate(
@@ -72,45 +77,62 @@ def gate(
 ) -> int:
     """Compare, and end in 1 where a cell regressed, or where no cell has an interval to decide by."""
     limit = _share("--max_regression", max_regression)
-    old, now = gather("--baseline", [baseline]), gather("NEW", [new])
-    compared = _compare(old, now, (baseline, new), speed)
+    old, now = Gathering("--baseline", [baseline]), Gathering("NEW", [new])
+    compared = _compare(_measured(old, speed, language), _measured(now, speed, language), (baseline, new))
     _show(documents.comparison(compared, language, speed, limit), form, out)
     regressed = any(cell.regressed(limit) for cell in compared.cells)
     undecided = not any(cell.ratio and cell.ratio.low is not None for cell in compared.cells)
-    return max(_tell(old), _tell(now), int(regressed or undecided))
+    return max(old.status, now.status, int(regressed or undecided))
 
 
 def reference(paths: Sequence[Path], form: Format, language: Language, out: Path | None, plots: Path | None) -> int:
     """Lay the records below `paths` beside the published figures."""
-    found = gather("PATH", paths)
-    document = documents.reference(rows(found.records), language)
+    gathering = Gathering("PATH", paths)
+    document = documents.reference(_rows(gathering, language), language)
     if not document.data:
-        cure = "no cell in common with the Qwen2.5 page: Qwen2.5 Instruct models, transformers or vllm, 2048 generated"
+        cure = "no cell in common with the Qwen2.5 page: its models and engines, batch size 1, 2048 tokens generated"
         raise UserError("PATH", ", ".join(map(str, paths)), cure)
     _show(document, form, out)
-    if plots:
-        from speed_benchmark.report.plots import draw
+    _draw(document, plots)
+    return gathering.status
 
-        draw(document, plots)
-    return _tell(found)
+
+def _rows(gathering: Gathering, language: Language) -> list[Row]:
+    return pool.rows(gathering.each(partial(pool.entry, language=language)), language)
 
 
 def _compare(
-    old: Gathered,
-    new: Gathered,
+    before: Sequence[Measured],
+    after: Sequence[Measured],
     named: tuple[Path, Path],
-    speed: SpeedDefinition,
-    across_machines: bool = False,
-    across_protocols: bool = False,
+    across: frozenset[Unlike] = frozenset(),
 ) -> Comparisons:
-    before, after = ([record for _, record in side.records] for side in (old, new))
-    accepted: dict[Unlike, bool] = {"machine": across_machines, "protocol": across_protocols}
-    across = frozenset(name for name, accept in accepted.items() if accept)
-    compared = compare_records(before, after, SPEED_FIELDS[speed], across)
+    compared = compare_records(before, after, across)
     if not compared.cells:
         cure = f"has no cell in common with {named[1]}: the same model, workload and engine settings"
         raise UserError("BEFORE", named[0], cure)
     return compared
+
+
+def _measured(gathering: Gathering, speed: SpeedDefinition, language: Language) -> list[Measured]:
+    """What a comparison keeps of each record."""
+    return list(gathering.each(partial(_kept, speed=SPEED_FIELDS[speed], language=language)))
+
+
+def _kept(found: Found, speed: SpeedField, language: Language) -> Measured:
+    return measured(judged(found.record), speed, language)
+
+
+def _write_samples(gathering: Gathering, form: str, out: Path | None) -> None:
+    """Write the samples of all records as they are read."""
+    if form == "parquet":
+        samples.check_parquet()
+        if out is None and sys.stdout.isatty():
+            raise UserError("--format", form, "is not for a terminal; name a file with --out")
+    records = gathering.records()
+    first = next(records)  # what is wrong with all of them is known before a file is opened
+    with opened(out) as file:
+        samples.WRITERS[form](chain([first], records), file)
 
 
 def _show(document: Document, form: Format, out: Path | None) -> None:
@@ -120,11 +142,11 @@ def _show(document: Document, form: Format, out: Path | None) -> None:
         put(render(document, form).encode(), out)
 
 
-def _tell(found: Gathered) -> int:
-    """Name the files that could not be used on standard error; 1 if there is one."""
-    for path, reason in found.damaged:
-        print(f"damaged: {path}: {reason}", file=sys.stderr)  # noqa: T201
-    return 1 if found.damaged else 0
+def _draw(document: Document, plots: Path | None) -> None:
+    if plots:
+        from speed_benchmark.report.plots import draw
+
+        draw(document, plots)
 
 
 def _share(option: str, text: str) -> float:

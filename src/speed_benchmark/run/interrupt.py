@@ -14,6 +14,7 @@ class Interrupt:
     def __init__(self) -> None:
         self._requests = 0
         self._abrupt = False
+        self._shielded = False
         self._before: dict[signal.Signals, object] = {}
 
     @property
@@ -35,14 +36,32 @@ class Interrupt:
         """Inside, a request to stop raises KeyboardInterrupt in the main thread: there is no repeat to finish."""
         if self.soon:
             raise KeyboardInterrupt
-        self._abrupt = threading.current_thread() is threading.main_thread()
+        with self._marked("_abrupt"):
+            yield
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Inside, requests to stop are counted and raise nothing, however many: what is being stored gets stored."""
+        with self._marked("_shielded"):
+            yield
+
+    @contextmanager
+    def _marked(self, name: str) -> Iterator[None]:
+        """Set the mark `name` for a while; other threads get no signals, and leave the main thread's marks alone."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = getattr(self, name)
+        setattr(self, name, True)
         try:
             yield
         finally:
-            self._abrupt = False
+            setattr(self, name, before)
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         self._requests += 1 if number == signal.SIGINT else 2
+        if self._shielded:
+            return
         if self._abrupt or self._requests > 3:  # still here: something hangs that does not ask
             raise KeyboardInterrupt
 

@@ -1,10 +1,10 @@
-"""From what was asked for to the loads that measure it; whatever can be refused is refused here."""
+"""From what was asked for to the groups of cells that share a load; whatever can be refused is refused here."""
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,22 +21,28 @@ from speed_benchmark.cell import (
     Model,
     Protocol,
     Workload,
-    for_engine,
+    canonical_json,
 )
 from speed_benchmark.engines import registry
+from speed_benchmark.engines.settings import Settings
 from speed_benchmark.errors import UserError
 from speed_benchmark.machine import nvml
 from speed_benchmark.models import catalogue, rope, source
-from speed_benchmark.run import estimate as predict
+from speed_benchmark.models.config import Config
+from speed_benchmark.run import estimate
+from speed_benchmark.run.options import applies, broken, engine_options
 from speed_benchmark.run.suite import Point, Suite
 
 Group = TypeVar("Group")
-Config = dict[str, Any]
+
+_GPU_NUMBER = re.compile(r"[0-9]{1,4}")
+# As `nvidia-smi -L` shows them, whole or their beginning; of old drivers MIG-GPU-…/1/0.
+_GPU_UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{1,80}")
 
 
 @dataclass(frozen=True)
-class Load:
-    """One loading of a model, and the cells that are measured with it, the shortest first.
+class LoadGroup:
+    """Cells that are measured with one loading of a model, the shortest first.
 
     `gpus` are physical indices, none for the CPU; with `--gpus auto` (`movable`) as many others will do.
     """
@@ -46,48 +52,98 @@ class Load:
     movable: bool = False
 
 
-def plan(suite: Suite) -> list[Load]:
-    """The loads of `suite`: one for all cells that differ in their workload and protocol alone.
+def plan(suite: Suite) -> list[LoadGroup]:
+    """The loads of `suite`: one for all cells that differ in their lengths, sampling, seed and protocol alone.
 
     Raises UserError for whatever can be known to be wrong before weights are read or an engine is imported.
     """
-    loads: dict[tuple[Model, EngineSettings, tuple[int, ...], bool, str], dict[str, Cell]] = {}
+    grouped: dict[str, list[LoadGroup]] = {}
     for point in suite.points():
-        registry.find(point.get("engine", ""))
-        cell, gpus, movable = _cell(point)
-        if suite.excludes(asdict(cell.model) | asdict(cell.settings) | asdict(cell.protocol) | asdict(cell.workload)):
+        single = _single(point)
+        (cell,) = single.cells
+        if suite.excludes(_values(cell, point)):
             continue
         _check(cell)
-        config = known_config(cell.model)
-        overrides = str(rope.config_overrides(config, cell.total_tokens)) if config else ""
-        cells = loads.setdefault((cell.model, cell.settings, gpus, movable, overrides), {})
-        cells[cell.cell_id] = cell
-    if not loads:
+        grouped.setdefault(_load_key(single), []).append(single)
+    if not grouped:
         raise UserError("--exclude", None, "leaves nothing to measure")
-    return [
-        Load(tuple(sorted(cells.values(), key=lambda cell: cell.total_tokens)), gpus, movable)
-        for (_, _, gpus, movable, _), cells in loads.items()
-    ]
+    return [_merge(singles) for singles in grouped.values()]
 
 
-def _cell(point: Point) -> tuple[Cell, tuple[int, ...], bool]:
-    """The cell of a point, its GPUs, and whether others will do."""
+def _single(point: Point) -> LoadGroup:
+    """The cell of a point, alone, and its GPUs."""
+    settings = for_engine(point.get("engine", ""), point)
     movable = point.get("gpus") == "auto"
     gpus = parse_gpus(None if movable else point.get("gpus"))
-    settings = for_engine(point["engine"], point)
     cell = Cell(
-        model=build(Model, point),
+        model=_model(point),
         workload=build(Workload, point),
-        settings=build(EngineSettings, settings | {"gpu_count": len(gpus)}),
+        settings=replace(settings, gpu_count=len(gpus)),
         protocol=_protocol(point),
     )
     if not movable or not gpus:
-        return cell, gpus, False
+        return LoadGroup((cell,), gpus)
     config = known_config(cell.model)
-    if config is None:
+    if config is None or not estimate.known_shape(config):
         raise UserError("--gpus", "auto", f"the shape of {cell.model.model_id_or_path} is not known; name the GPUs")
-    gpus = gpus[: predict.least_gpus(cell, config, gpus)]
-    return replace(cell, settings=replace(cell.settings, gpu_count=len(gpus))), gpus, True
+    gpus = gpus[: estimate.least_gpus(cell, config, gpus)]
+    return LoadGroup((replace(cell, settings=replace(settings, gpu_count=len(gpus))),), gpus, movable=True)
+
+
+def _values(cell: Cell, point: Point) -> dict[str, object]:
+    """The values of all axes of a cell, the model's name as it was given."""
+    groups = (cell.model, cell.settings, registry.settings_of(cell.settings), cell.protocol, cell.workload)
+    known = {name: value for group in groups for name, value in asdict(group).items()}
+    return known | {"model_id_or_path": point["model_id_or_path"]}
+
+
+def _load_key(single: LoadGroup) -> str:
+    """What two cells must share to be measured with one load."""
+    (cell,) = single.cells
+    config = known_config(cell.model)
+    overrides = rope.config_overrides(config, cell.total_tokens) if config else {}
+    shared = [asdict(cell.model), asdict(cell.settings), cell.workload.batch_size]
+    return canonical_json([*shared, single.gpus, single.movable, overrides])
+
+
+def _merge(singles: Iterable[LoadGroup]) -> LoadGroup:
+    """All their cells, each once, in one group."""
+    first, *_ = singles = list(singles)
+    cells = {cell.cell_id: cell for single in singles for cell in single.cells}
+    return replace(first, cells=tuple(sorted(cells.values(), key=lambda cell: cell.total_tokens)))
+
+
+def for_engine(engine: str, given: Mapping[str, Any], gpu_count: int = 0) -> EngineSettings:
+    """The settings of `engine` from the options `given`, its defaults where none is.
+
+    Raises UserError for an engine that can't run here, for a bad value, and for one that does not apply to the engine.
+    """
+    own = _settings_class(engine)
+    for name, option in engine_options().items():
+        if given.get(name) is not None and not applies(name, engine):
+            cure = f"applies to {', '.join(option.engines)} only; leave it out"
+            raise UserError(f"--{name}", given[name], cure)
+    common = build(EngineSettings, {**given, "engine": engine, "gpu_count": gpu_count, "options": None})
+    return replace(common, options=build(own, given).stored())
+
+
+def _settings_class(engine: str) -> type[Settings]:
+    reason = broken(engine)
+    if reason:
+        raise UserError("--engine", engine, f"{reason}; repair or uninstall it")
+    return registry.find(engine)
+
+
+def _model(point: Point) -> Model:
+    """The model of a point; a local folder by its absolute path, which names the same one from everywhere."""
+    model = build(Model, point)
+    folder = _path(model.model_id_or_path)
+    return replace(model, model_id_or_path=str(folder.resolve())) if os.path.isdir(folder) else model  # noqa: PTH112
+
+
+def _path(name: str) -> Path:
+    """`name` as a path, ~ expanded; unlike pathlib's own this raises nothing for a user that is not there."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111
 
 
 def _protocol(point: Point) -> Protocol:
@@ -116,7 +172,8 @@ def _protocol(point: Point) -> Protocol:
 
 def build(group: type[Group], given: Mapping[str, Any]) -> Group:
     """A value of `group` from those of `given` that are its fields; raises UserError for the first bad one."""
-    names = {name: value for name, value in given.items() if name in group.__annotations__ and value is not None}
+    known = {field.name for field in fields(group)}  # type: ignore[arg-type]
+    names = {name: value for name, value in given.items() if name in known and value is not None}
     try:
         valid: Group = _adapter(group).validate_python(names)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -136,27 +193,35 @@ def _adapter(group: type) -> TypeAdapter[Any]:
 def parse_gpus(text: str | None) -> tuple[int, ...]:
     """The GPUs named by `text`, as CUDA_VISIBLE_DEVICES names them; all visible ones where it is None.
 
-    No GPU at all, and none asked for, means the CPU. Raises UserError for a malformed or repeated index and for
+    No GPU at all, and none asked for, means the CPU. Raises UserError for a malformed or repeated name and for
     a GPU that is not there.
     """
-    there = nvml.gpu_count()
     option = "--gpus"
     if text is None:
-        text = os.environ.get("CUDA_VISIBLE_DEVICES")
-        option = "CUDA_VISIBLE_DEVICES"
+        option, text = "CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES")
         if text is None:
-            return tuple(range(there))
+            return tuple(range(nvml.gpu_count()))
         if not text.strip() or text.strip() == "-1":
             return ()
-    if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text):
-        raise UserError(option, text, "name GPUs by their numbers, like 0 or 0,1,2,3")
-    gpus = tuple(int(index) for index in text.split(","))
-    if len(set(gpus)) < len(gpus):
+    names = text.split(",")
+    if not all(_GPU_NUMBER.fullmatch(name) or _GPU_UUID.fullmatch(name) for name in names):
+        raise UserError(option, text, "name GPUs by their numbers, like 0 or 0,1,2,3, or by their UUIDs")
+    if option == "--gpus" and any(name.startswith("MIG-") for name in names):
+        raise UserError(option, text, "name parts of GPUs (MIG) in CUDA_VISIBLE_DEVICES, and leave out --gpus")
+    gpus = tuple(_gpu(option, text, name) for name in names) if len(set(names)) == len(names) else ()
+    if len(set(gpus)) < len(names):
         raise UserError(option, text, "names a GPU twice")
-    if max(gpus) >= there:
-        here = f"the GPUs here are 0 to {there - 1}" if there else "no GPU is here; leave it out to use the CPU"
-        raise UserError(option, text, here)
     return gpus
+
+
+def _gpu(option: str, text: str, name: str) -> int:
+    """The physical index of the GPU that `text` calls `name`: its number, its UUID, or that of a part of it (MIG)."""
+    there = nvml.gpu_count()
+    index = int(name) if name.isdigit() else nvml.index_of(name)
+    if index is None or index >= there:
+        here = f"the GPUs here are 0 to {there - 1}" if there else "no GPU is here; leave it out to use the CPU"
+        raise UserError(option, text, here if name.isdigit() else f"{name} is no GPU of this machine: {here}")
+    return index
 
 
 @cache
@@ -166,11 +231,11 @@ def known_config(model: Model) -> Config | None:
     Raises UserError for a folder that holds no model, and for synthetic weights of an unknown shape.
     """
     name = model.model_id_or_path
-    folder = Path(name).expanduser()
+    folder = _path(name)
     if model.weights == "synthetic":
         source.shape(name)
-    if folder.exists() or name.startswith(("/", "./", "../", "~")):
-        if not folder.is_dir():
+    if os.path.exists(folder) or name.startswith(("/", "./", "../", "~")):  # noqa: PTH110 - names may be too long
+        if not os.path.isdir(folder):  # noqa: PTH112
             raise UserError("--model_id_or_path", name, "no such folder; name one that holds a config.json")
         if model.revision is not None:
             raise UserError("--revision", model.revision, "a local folder has no revisions; leave it out")
@@ -187,17 +252,19 @@ def _check(cell: Cell) -> None:
 
 def check_length(cell: Cell, config: Config | None) -> None:
     """Refuse what can't fit the engine's or the model's longest sequence."""
-    total, limit = cell.total_tokens, cell.settings.max_model_len
+    own = registry.settings_of(cell.settings)
+    option, total = own.traits.length_option, cell.total_tokens
+    limit = getattr(own, option) if option else None
     asked = f"{cell.workload.context_length} input and {cell.workload.generate_length} generated tokens are {total}"
     if limit is not None and total > limit:
-        raise UserError("--max_model_len", limit, f"{asked}; raise it to {total} or ask for fewer")
+        raise UserError(f"--{option}", limit, f"{asked}; raise it to {total} or ask for fewer")
     if config is not None and total > rope.longest(config):
         cure = f"{asked}; this model reaches {rope.longest(config)}, with YaRN where it has it; ask for fewer"
         raise UserError("--context_length", cell.workload.context_length, cure)
 
 
 def check_split(cell: Cell, config: Config | None) -> None:
-    """Refuse a number of GPUs that vLLM's tensor parallelism can't split the model over."""
+    """Refuse a number of GPUs over which the engine can't split the model's attention heads."""
     heads, gpus = (config or {}).get("num_attention_heads"), cell.settings.gpu_count
-    if cell.settings.engine == "vllm" and heads and gpus > 1 and heads % gpus:
+    if heads and gpus > 1 and not estimate.can_split(cell.settings, heads, gpus):
         raise UserError("--gpus", f"({gpus} of them)", f"{heads} attention heads can't be split over {gpus} GPUs")

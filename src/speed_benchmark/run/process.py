@@ -1,4 +1,4 @@
-"""A worker process: started on a private pipe, watched against time limits, ended with its whole group."""
+"""A worker process: started on private pipes, watched against time limits, ended with its whole group."""
 
 import os
 import select
@@ -7,40 +7,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from pydantic import ValidationError
 
-from speed_benchmark.record.record import Cause, Outcome
+from speed_benchmark.record.outcome import Cause, Outcome
 from speed_benchmark.run.limits import Limits
-from speed_benchmark.worker import events
-from speed_benchmark.worker import orphans as leftovers
+from speed_benchmark.worker import events, orphans
 
-# What a worker may see of the environment: what locates programs, libraries, caches and devices, and no secrets.
-_PASSED = {
-    *("CC", "CXX", "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
-    *("MAX_JOBS", "VIRTUAL_ENV"),
-}
-_PASSED_PREFIXES = (
-    *(
-        "CUDA",
-        "GOMP_",
-        "GPTQMODEL_",
-        "KMP_",
-        "LC_",
-        "MKL_",
-        "NCCL_",
-        "NUMEXPR_",
-        "NVIDIA_",
-        "NVSHMEM_",
-        "OMP_",
-        "OPENBLAS_",
-    ),
-    *("PYTHON", "PYTORCH_", "TORCH", "TRITON_", "VLLM_", "XDG_"),
-)
 _LOG_LINES = 50
 _POLL_S = 0.1
 _LONGEST_LINE_BYTES = 1 << 28
@@ -57,38 +34,47 @@ class WorkerEndedError(Exception):
 
 
 class Worker:
-    """One child process in a session of its own, working on one job."""
+    """One child process in a session of its own, working on one job.
 
-    def __init__(self, job: events.Job, limits: Limits) -> None:
+    What it says comes on one pipe. Over another it is told, after each cell, that what it measured is on disk.
+    """
+
+    def __init__(self, job: events.Job, limits: Limits, environment: Mapping[str, str]) -> None:
         self._limits = limits
         self._log: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         self._out_of_memory_kills = _out_of_memory_kills()
         self._stage = events.Stage(name="import")
-        self._mark = leftovers.new_mark()
-        read_end, write_end = os.pipe()
-        self._pipe = read_end
-        self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-            [sys.executable, "-P", "-m", "speed_benchmark.worker", str(write_end)],
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            pass_fds=(write_end,),
-            start_new_session=True,
-            env=worker_environment(job.gpus) | {leftovers.VARIABLE: self._mark},
-        )
-        os.close(write_end)
-        assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
-        with suppress(BrokenPipeError):  # it died at once: events() finds out how
-            self._process.stdin.write(job.model_dump_json().encode() + b"\n")
-            self._process.stdin.flush()
+        self._mark = orphans.new_mark()
+        self._is_closed = False
+        self._said, write_end = os.pipe()
+        read_end, self._go = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                [sys.executable, "-P", "-m", "speed_benchmark.worker", str(write_end), str(read_end)],
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(write_end, read_end),
+                start_new_session=True,
+                env={**environment, orphans.VARIABLE: self._mark},
+            )
+        finally:
+            os.close(write_end)
+            os.close(read_end)
+        if self._process.stdin:
+            _say(self._process.stdin, job.model_dump_json().encode() + b"\n")
+
+    def go_on(self) -> None:
+        """Tell the worker, which waits for it after each cell, that what it measured is on disk."""
+        with suppress(BrokenPipeError):  # it died: events() finds out how
+            os.write(self._go, b"\n")
 
     def events(self) -> Iterator[events.Event | None]:
         """What the worker says, until it has closed; None each time that nothing came for a moment.
 
         Raises WorkerEndedError when it fails, dies, hangs past a limit or talks nonsense.
         """
-        tokens = 0
-        deadline = time.monotonic() + self._limit_s(tokens)
+        tokens, deadline = 0, time.monotonic() + self._limit_s(0)
         for line in self._lines():
             if time.monotonic() > deadline:
                 limit_s = self._limit_s(tokens)
@@ -104,36 +90,37 @@ class Worker:
                 raise self._ended(event.outcome, event.cause.message)
             if isinstance(event, events.Stage):
                 self._stage, tokens = event, 0
+            yield event
             if not isinstance(event, events.Progress) or event.tokens > tokens:
                 tokens = event.tokens if isinstance(event, events.Progress) else 0
                 deadline = time.monotonic() + self._limit_s(tokens)
-            yield event
             if isinstance(event, events.Closed):
                 return
 
-    def nonsense(self, event: object) -> WorkerEndedError:
-        """The error to raise for an event that can't be: its turn is over, or has not come."""
-        return self._ended(Outcome.CRASHED, f"out of turn on the pipe: {event!r:.80}", killed=True)
+    def protocol_error(self, event: object, error: Exception) -> WorkerEndedError:
+        """The error to raise for an event that can't be said now, as `error` explains."""
+        return self._ended(Outcome.CRASHED, f"out of turn on the pipe: {event!r:.80}: {error}", killed=True)
 
     def end(self) -> None:
         """End the whole process group and all that left it, in whatever state; safe to call twice."""
         with suppress(ProcessLookupError):  # all of it may have ended already
             os.killpg(self._process.pid, signal.SIGKILL)
-        leftovers.end(self._mark)
+        orphans.end(self._mark)
         self._wait()
         if self._process.stdin and not self._process.stdin.closed:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
-        if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self._said)
+            os.close(self._go)
 
     def _lines(self) -> Iterator[bytes | None]:
         """Whole lines from the pipe; None each time that nothing came for a moment."""
         buffer = b""
         while True:
-            if select.select([self._pipe], [], [], _POLL_S)[0]:
-                chunk = os.read(self._pipe, 1 << 20)
+            if select.select([self._said], [], [], _POLL_S)[0]:
+                chunk = os.read(self._said, 1 << 20)
                 if not chunk:
                     raise self._died()
                 buffer += chunk
@@ -141,7 +128,7 @@ class Worker:
                 yield from lines
                 if len(buffer) > _LONGEST_LINE_BYTES:
                     raise self._ended(Outcome.CRASHED, f"garbage on the pipe: {buffer[:80]!r}", killed=True)
-            elif self._process.poll() is not None and not select.select([self._pipe], [], [], 0)[0]:
+            elif self._process.poll() is not None and not select.select([self._said], [], [], 0)[0]:
                 raise self._died()
             else:
                 yield None
@@ -194,18 +181,11 @@ class Worker:
         return tuple(self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
 
 
-def worker_environment(gpus: Sequence[int]) -> dict[str, str]:
-    """What a worker on `gpus` sees of the environment: a whitelist, so that no secret reaches a model's code."""
-    passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
-    return passed | {
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
-        "HF_HUB_OFFLINE": "1",  # everything was fetched by the parent
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONUNBUFFERED": "1",
-        # Without it CUPTI stays attached once a cell was profiled, and all later launches take a third longer.
-        "TEARDOWN_CUPTI": "1",
-    }
+def _say(pipe: IO[bytes], line: bytes) -> None:
+    """Write a line to a worker that may have died already: `events` finds out how."""
+    with suppress(BrokenPipeError):
+        pipe.write(line)
+        pipe.flush()
 
 
 def _out_of_memory_kills() -> int:

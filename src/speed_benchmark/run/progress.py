@@ -15,38 +15,16 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from speed_benchmark.cell import Cell
-from speed_benchmark.record.record import Record
+from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell
+from speed_benchmark.judge.judgement import Judged
+from speed_benchmark.run.observer import NullObserver
+from speed_benchmark.run.stored import of_judged
 from speed_benchmark.worker import events
 
 _LOG_EVERY_S = 10.0
 _LAST = 3
 _STAGES = {"import": "starting the engine", "load": "loading the model"}
 _HEIGHTS = "▁▂▃▄▅▆▇█"
-
-
-class Silence:
-    """Shows nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def planned(self, cells: int, done: int) -> None:
-        """Nothing."""
-
-    def fetching(self, what: str, done_bytes: int, total_bytes: int) -> None:
-        """Nothing."""
-
-    def happened(self, cell: Cell, event: events.Event) -> None:
-        """Nothing."""
-
-    def stored(self, record: Record, path: Path) -> None:
-        """Nothing."""
 
 
 @dataclass
@@ -65,7 +43,7 @@ class _Line:
         return " ".join(filter(None, (self.name, said)))
 
 
-class Display(Silence):
+class Display(NullObserver):
     """Shows each stage on standard error and how far it is, and of a sweep how far all of it is.
 
     On a terminal one block that is drawn anew, elsewhere a log. Workers side by side may all call it.
@@ -76,7 +54,7 @@ class Display(Silence):
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._cells = self._done = self._before = 0
-        self._verdicts: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
         self._last: deque[str] = deque(maxlen=_LAST)
         self._lines: dict[str, _Line] = {}
         self._logged = ("", 0.0)
@@ -110,8 +88,7 @@ class Display(Silence):
         """A stage begins, or has come further."""
         with self._lock:
             self._lines.pop("", None)
-            name = f"{cell.model.model_id_or_path} {cell.settings.engine}" if self._cells > 1 else ""
-            line = self._lines.setdefault(cell.cell_id, _Line(name))
+            line = self._lines.setdefault(cell.cell_id, _Line(_name(cell) if self._cells > 1 else ""))
             match event:
                 case events.Stage():
                     stage = _STAGES.get(event.name, event.name)
@@ -121,9 +98,9 @@ class Display(Silence):
                         line.speeds.clear()
                     self._show(line, stage, f"input {cell.workload.context_length}" if event.cell is not None else "")
                 case events.Progress():
-                    asked = cell.workload.generate_length
                     waiting = "waiting for the first token"
-                    self._show(line, line.stage, f"{event.tokens} of {asked} tokens" if event.tokens else waiting)
+                    done = f"{event.tokens} of {_asked_tokens(cell)} tokens"
+                    self._show(line, line.stage, done if event.tokens else waiting)
                 case events.Sampled():
                     sample = event.sample
                     speed = sample.output_tokens / sample.duration_s if sample.duration_s else None
@@ -132,28 +109,34 @@ class Display(Silence):
                     shown = "no time" if speed is None else f"{speed:.2f} tokens/s"
                     self._show(line, line.stage, f"{shown} in {sample.duration_s:.2f} s", force=True)
                 case events.Closed():
-                    del self._lines[cell.cell_id]
+                    self._lines.pop(cell.cell_id, None)
                 case _:
                     pass
 
-    def stored(self, record: Record, path: Path) -> None:
+    def stored(self, judged: Judged, path: Path) -> None:
         """The record is safe."""
         with self._lock:
+            record, summary = judged.record, judged.judgement.summary
+            label = of_judged(judged, path, is_new=True).label
             self._done += 1
-            self._verdicts[str(record.outcome)] += 1
+            self._outcomes[str(record.outcome)] += 1
             self._lines.pop(record.cell_id, None)
-            cell = record.cell
-            what = f"{cell.model.model_id_or_path} {cell.settings.engine} input {cell.workload.context_length}"
-            summary = record.summary
             speed = f", {summary.generation_tokens_per_s.mean:.2f} tokens/s" if summary else ""
-            self._last.append(f"{what}: {record.outcome}, {record.verdict}{speed}")
-            self._say(f"stored: {record.outcome}, {record.verdict}, in {path}")
+            self._last.append(f"{_name(record.cell)} input {record.cell.workload.context_length}: {label}{speed}")
+            self._say(f"stored: {label}, in {path}")
             if self._cells > 1:
                 self._say(self._whole())
 
+    def said(self, line: str) -> None:
+        """A line that stays, on a terminal above the block."""
+        with self._lock:
+            if self._console.is_terminal:
+                self._console.print(line, soft_wrap=True)
+            self._say(line)
+
     def _whole(self) -> str:
         """How far the sweep is: cells done, how they ended, cells left, and the time for these at the pace so far."""
-        ended = ", ".join(f"{count} {outcome}" for outcome, count in self._verdicts.items())
+        ended = ", ".join(f"{count} {outcome}" for outcome, count in self._outcomes.items())
         left, new = self._cells - self._done, self._done - self._before
         pace_s = (time.monotonic() - self._began) / new if new else None
         more = f", about {timedelta(seconds=round(pace_s * left))}" if pace_s is not None and left else ""
@@ -185,6 +168,16 @@ class Display(Silence):
                 f"{line.text()} {sparkline(line.speeds)} ({now - line.since:.0f} s)" for line in self._lines.values()
             ]
             return Group(*(Text(text, no_wrap=True, overflow="ellipsis") for text in texts))
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.model.model_id_or_path} {cell.settings.engine}"
+
+
+def _asked_tokens(cell: Cell) -> int:
+    """How many tokens a request for `cell` generates, those of all sequences; with --quick it is for a part of them."""
+    each = QUICK_WINDOW_TOKENS if cell.protocol.quick else cell.workload.generate_length
+    return each * cell.workload.batch_size
 
 
 def sparkline(values: Sequence[float]) -> str:

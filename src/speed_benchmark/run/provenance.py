@@ -1,39 +1,45 @@
 """Which software makes a record: this tool, its commit, the command, the packages."""
 
-import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import speed_benchmark
-from speed_benchmark.record.record import Provenance
-
-_STEERING = (
-    *("CUDA_", "GOMP_", "KMP_", "MKL_", "NCCL_", "NUMEXPR_", "NVIDIA_", "NVSHMEM_", "OMP_", "OPENBLAS_"),
-    *("PYTORCH_", "TORCH", "TRITON_", "VLLM_"),
-)
-# Secrets, and what a container's image asks of the driver: a page of text that changes nothing.
-_LEFT_OUT = ("KEY", "TOKEN", "SECRET", "PASSWORD", "NVIDIA_REQUIRE_")
+from speed_benchmark.record.record import MEASUREMENT_VERSION, Provenance
+from speed_benchmark.run.environment import steering
 
 
-def provenance(packages: dict[str, str]) -> Provenance:
-    """The provenance of a record made by this process; `packages` are those that the worker really had."""
+def provenance(packages: Mapping[str, str], prefixes: Sequence[str] = ()) -> Provenance:
+    """The provenance of a record made by this process.
+
+    `packages` are those that the worker really had, `prefixes` those of the variables that steer its engine.
+    """
     return Provenance(
         tool_version=speed_benchmark.__version__,
+        measurement_version=MEASUREMENT_VERSION,
         git_commit=_git_commit(),
         command=(Path(sys.argv[0]).name, *sys.argv[1:]),
         python=platform.python_version(),
-        packages=packages,
-        environment={name: value for name, value in sorted(os.environ.items()) if _steers(name, value)},
+        packages=dict(packages),
+        environment=dict(steering(prefixes)),
     )
 
 
-def _steers(name: str, value: str) -> bool:
-    """Whether a variable may change what a library does; secrets and paths are nobody else's business."""
-    return name.startswith(_STEERING) and not any(word in name for word in _LEFT_OUT) and "/" not in value
+@cache
+def installed(names: tuple[str, ...]) -> Mapping[str, str]:
+    """The versions of those of the packages called `names` that are installed here."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 @cache

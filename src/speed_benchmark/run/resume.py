@@ -1,48 +1,209 @@
-"""What of a sweep is there already, and what is missing."""
+"""What of a sweep is there already, what of the store is passed over and why, and what is missing."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache
+from pathlib import Path
 
-from speed_benchmark.record.record import Outcome, Record
+from speed_benchmark.cell import Cell, Model
+from speed_benchmark.engines import registry
+from speed_benchmark.judge.agreement import Answers
+from speed_benchmark.judge.judge import judged
+from speed_benchmark.judge.judgement import Verdict
+from speed_benchmark.machine import describe
+from speed_benchmark.models import source
+from speed_benchmark.record import format as formats
+from speed_benchmark.record.machine import Machine
+from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.record import MEASUREMENT_VERSION, Record
 from speed_benchmark.record.store import Store
-from speed_benchmark.run.plan import Load
+from speed_benchmark.run.plan import LoadGroup
 from speed_benchmark.run.policy import Policy
-from speed_benchmark.run.session import Stored
+from speed_benchmark.run.provenance import installed
+from speed_benchmark.run.stored import Stored, of_file, of_judged
+
+# Failures that another try would only repeat; all others are tried again by the same command.
+LASTING = (Outcome.OOM, Outcome.SKIPPED, Outcome.TOO_LONG, Outcome.UNSUPPORTED)
+_CELL_ID = re.compile(rb'"cell_id":"(sha256:[0-9a-f]{64})"')
+
+OnProgress = Callable[[str, int, int], None]
 
 
-def answered(loads: Sequence[Load], store: Store, policy: Policy) -> list[Stored]:
-    """The records in `store` that need not be measured again, at most as many for a cell as there are rounds."""
-    if policy.retry == "all":
-        return []
-    wanted = {cell.cell_id: policy.rounds for load in loads for cell in load.cells}
-    candidates = [
-        (record, path)
-        for path, record in store.records()
-        if isinstance(record, Record) and record.cell_id in wanted and _counts(record, policy)
-    ]
-    found = []
-    for record, path in sorted(candidates, key=lambda stored: stored[0].outcome is not Outcome.OK):
-        if wanted[record.cell_id]:
-            wanted[record.cell_id] -= 1
-            found.append((record, path))
-    return found
+@dataclass(frozen=True)
+class Survey:
+    """What a store holds for a sweep.
 
-
-def _counts(record: Record, policy: Policy) -> bool:
-    """Whether a stored record answers for its cell."""
-    kind = record.cause.kind if record.cause else None
-    if kind == "interrupted" or (policy.no_skip and kind in ("predicted", "after_shorter")):
-        return False
-    return record.outcome is Outcome.OK or policy.retry != "failed"
-
-
-def missing(loads: Sequence[Load], done: Mapping[str, int], rounds: int) -> Iterator[Load]:
-    """What is left of `loads` until each cell has been measured `rounds` times, one round after the other.
-
-    `done` says how often that has happened, by cell_id.
+    `found` are the records that answer for its cells, at most as many for each as there are rounds. `passed_over` are
+    the reasons why others don't, and of how many. `answers` are the greedy answers of all records, None where no cell
+    of the sweep needs them.
     """
+
+    found: tuple[Stored, ...]
+    passed_over: Mapping[str, int]
+    answers: Answers | None
+
+    def lines(self) -> Iterator[str]:
+        """A sentence for each reason."""
+        for reason, count in self.passed_over.items():
+            yield f"{count} record{'s' if count > 1 else ''} passed over: {reason}"
+
+
+def survey(groups: Sequence[LoadGroup], store: Store, policy: Policy, on_progress: OnProgress) -> Survey:
+    """Look through `store` once for what it holds for the cells of `groups`.
+
+    `on_progress(what, done_bytes, total_bytes)` is called while weights are hashed.
+    """
+    conditions = _Conditions(groups, policy, on_progress)
+    greedy = any(cell.workload.sampling == "greedy" for group in groups for cell in group.cells)
+    answers = Answers() if greedy else None
+    if policy.retry == "all" and answers is None:
+        return Survey((), {}, None)
+    candidates, passed_over = [], Counter[str]()
+    for path, content, record in _records(store, conditions.cells if answers is None else None):
+        if answers is not None:
+            answers.add(record)
+        if record.cell_id not in conditions.cells or policy.retry == "all":
+            continue
+        stored = _stored(record, content, path)
+        if conditions.is_asked_again(stored):
+            continue
+        reason = conditions.objection(record)
+        if reason is None:
+            candidates.append(stored)
+        else:
+            passed_over[reason] += 1
+    return Survey(tuple(_best(candidates, policy.rounds)), passed_over, answers)
+
+
+def missing(groups: Sequence[LoadGroup], found: Sequence[Stored], rounds: int) -> Iterator[LoadGroup]:
+    """What is left of `groups` until each cell has been measured `rounds` times, one round after the other."""
+    done = Counter(stored.cell_id for stored in found)
     for number in range(rounds):
-        for load in loads:
-            left = tuple(cell for cell in load.cells if done.get(cell.cell_id, 0) <= number)
+        for group in groups:
+            left = tuple(cell for cell in group.cells if done[cell.cell_id] <= number)
             if left:
-                yield replace(load, cells=left)
+                yield replace(group, cells=left)
+
+
+def summary(found: Sequence[Stored], asked: int) -> str:
+    """The sentence that says how much of what is `asked` is stored already, and how it came out."""
+    counts = Counter(stored.label if len(found) == 1 else _word(stored) for stored in found)
+    how = ", ".join(word if len(found) == 1 else f"{count} {word}" for word, count in counts.items())
+    moments = sorted(stored.measured_at for stored in found)
+    when = " to ".join(dict.fromkeys(map(_shown, (moments[0], moments[-1]))))
+    left = asked - len(found)
+    rest = f"{left} to measure" if left else f"nothing to do; --retry {_retry(found)} measures again"
+    return f"stored already: {len(found)} of {asked} (measured {when}, {how}); {rest}"
+
+
+class _Conditions:
+    """What a stored record must be like to answer for a cell of a sweep; `cells` are these, by their ids."""
+
+    def __init__(self, groups: Sequence[LoadGroup], policy: Policy, on_progress: OnProgress) -> None:
+        self.cells = {cell.cell_id: cell for group in groups for cell in group.cells}
+        self._gpus = {cell.cell_id: group.gpus for group in groups for cell in group.cells}
+        self._policy = policy
+        self._machine: Callable[[tuple[int, ...]], Machine] = cache(describe.describe)
+        self._digest = cache(lambda model: source.weights_digest(model, on_progress))
+
+    def is_asked_again(self, stored: Stored) -> bool:
+        """Whether the user asks for another measurement, whatever this one is worth."""
+        if stored.outcome is Outcome.SKIPPED and self._policy.no_skip:
+            return True
+        match self._policy.retry:
+            case "failed":
+                return stored.outcome is not Outcome.OK or stored.verdict is Verdict.INVALID
+            case "doubtful":
+                return stored.outcome is Outcome.OK and stored.verdict is not Verdict.VALID
+        return False
+
+    def objection(self, record: Record) -> str | None:
+        """Why `record` does not answer for its cell, None where it does."""
+        if record.outcome is not Outcome.OK and record.outcome not in LASTING:
+            return str(record.outcome)
+        return self._machine_objection(record) or self._version_objection(record) or self._weights_objection(record)
+
+    def _machine_objection(self, record: Record) -> str | None:
+        if "other-machines" in self._policy.accepted:
+            return None
+        difference = describe.difference(record.machine, self._machine(self._gpus[record.cell_id]))
+        return f"measured on another machine, {difference} here" if difference else None
+
+    def _version_objection(self, record: Record) -> str | None:
+        if "other-versions" in self._policy.accepted:
+            return None
+        there, here = record.provenance, installed(_packages(record.cell))
+        if there.measurement_version != MEASUREMENT_VERSION:
+            return f"speed-benchmark {there.tool_version} measured otherwise than this version does"
+        for name in _packages(record.cell):
+            if there.packages.get(name) != here.get(name):
+                return f"measured with {_version(name, there.packages)}, here is {_version(name, here)}"
+        return None
+
+    def _weights_objection(self, record: Record) -> str | None:
+        measured = record.checkpoint.weights_digest if record.checkpoint else None
+        if measured is None:
+            return None
+        model: Model = self.cells[record.cell_id].model
+        here = self._digest(model)
+        return None if here in (None, measured) else f"other weights than {model.model_id_or_path} has now"
+
+
+def _records(store: Store, wanted: Mapping[str, Cell] | None) -> Iterator[tuple[Path, bytes, Record]]:
+    """The sound records of a store, or of cells that are `wanted`: each file read once, each record given once."""
+    seen: set[str] = set()
+    for path in sorted(store.folder.rglob("*.json")):
+        try:
+            content = path.read_bytes()
+            found = _CELL_ID.search(content)
+            if found is None or (wanted is not None and found[1].decode() not in wanted):
+                continue
+            record = formats.parse(content)
+        except (formats.DamagedRecordError, OSError):
+            continue  # `verify` and `report` name it
+        if record.record_id not in seen:
+            seen.add(record.record_id)
+            yield path, content, record
+
+
+def _stored(record: Record, content: bytes, path: Path) -> Stored:
+    """With the judgement that stands in the file; only where there is none it is judged anew."""
+    return of_file(record, formats.judgement(content), path) or of_judged(judged(record), path, is_new=False)
+
+
+def _best(candidates: Sequence[Stored], rounds: int) -> Iterator[Stored]:
+    """At most `rounds` of each cell: those that ran to their end before those that failed, the newest first."""
+    wanted: Counter[str] = Counter()
+    newest_first = sorted(candidates, key=lambda stored: stored.created_at, reverse=True)
+    for stored in sorted(newest_first, key=lambda stored: stored.outcome is not Outcome.OK):
+        wanted[stored.cell_id] += 1
+        if wanted[stored.cell_id] <= rounds:
+            yield stored
+
+
+def _packages(cell: Cell) -> tuple[str, ...]:
+    return registry.settings_class(cell.settings.engine).traits.packages
+
+
+def _version(name: str, packages: Mapping[str, str]) -> str:
+    return f"{name} {packages[name]}" if name in packages else f"no {name}"
+
+
+def _word(stored: Stored) -> str:
+    return str(stored.verdict if stored.outcome is Outcome.OK else stored.outcome)
+
+
+def _shown(moment: datetime) -> str:
+    """The time of day where it is today's, else the date."""
+    today = moment.date() == datetime.now(moment.tzinfo).date()
+    return f"{moment:%H:%M}" if today else f"{moment:%Y-%m-%d}"
+
+
+def _retry(found: Sequence[Stored]) -> str:
+    """What to retry, as what is worst in `found` suggests."""
+    if any(stored.outcome is not Outcome.OK or stored.verdict is Verdict.INVALID for stored in found):
+        return "failed"
+    return "doubtful" if any(stored.verdict is not Verdict.VALID for stored in found) else "all"

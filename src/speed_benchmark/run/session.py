@@ -1,59 +1,38 @@
-"""One load's turn: fetch the weights, start a worker, turn what it says into records, store each at once."""
+"""The workers of one load group: have the weights, start one worker after another, end them, free the GPUs."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
-from speed_benchmark.cell import Cell
 from speed_benchmark.engines import registry
 from speed_benchmark.errors import UserError
-from speed_benchmark.judge.agreement import agreement
-from speed_benchmark.judge.checks import judge
-from speed_benchmark.machine import describe as machine
-from speed_benchmark.machine import idle, nvml
-from speed_benchmark.machine import peaks as rates
+from speed_benchmark.machine import describe, idle, nvml, peaks
 from speed_benchmark.machine.readings import Sampler
 from speed_benchmark.models import rope
-from speed_benchmark.models.cost import work
+from speed_benchmark.models.cost import token_cost
 from speed_benchmark.models.hub.download import FetchError
 from speed_benchmark.models.source import Fetched, fetch
-from speed_benchmark.record.record import Audit, Cause, Outcome, Profile, Rates, Record, Sample, Sampling, Share
-from speed_benchmark.record.store import Store
+from speed_benchmark.record.machine import Colocation, DevicePeaks
+from speed_benchmark.record.outcome import Cause, Outcome
+from speed_benchmark.record.record import Profile
+from speed_benchmark.record.store import Store, StoreError
+from speed_benchmark.run.collector import Collector, Draft, ProtocolError, Surroundings
+from speed_benchmark.run.environment import worker_environment
 from speed_benchmark.run.interrupt import Interrupt
 from speed_benchmark.run.limits import Limits
-from speed_benchmark.run.plan import Load
-from speed_benchmark.run.process import Worker, WorkerEndedError, worker_environment
-from speed_benchmark.run.provenance import provenance
+from speed_benchmark.run.observer import Observer
+from speed_benchmark.run.plan import LoadGroup
+from speed_benchmark.run.policy import Policy
+from speed_benchmark.run.process import Worker, WorkerEndedError
+from speed_benchmark.run.provenance import installed, provenance
+from speed_benchmark.run.recorder import Recorder
+from speed_benchmark.run.skips import after_shorter
 from speed_benchmark.worker import events
-
-Stored = tuple[Record, Path]
 
 # A GPU's memory counts as free again once so little more is taken than before.
 _FREED_BYTES = 256 * 2**20
 _FREED_WITHIN_S = 30.0
-
-
-class Observer(Protocol):
-    """Who watches a sweep: a terminal, a log, or nobody."""
-
-    def planned(self, cells: int, done: int) -> None:
-        """The sweep has so many cells, and so many of them are measured already."""
-        ...
-
-    def fetching(self, what: str, done_bytes: int, total_bytes: int) -> None:
-        """Weights are being downloaded or made."""
-        ...
-
-    def happened(self, cell: Cell, event: events.Event) -> None:
-        """The worker that measures `cell` said something."""
-        ...
-
-    def stored(self, record: Record, path: Path) -> None:
-        """A record is on disk."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,219 +40,214 @@ class Context:
     """What all sessions of a sweep share."""
 
     store: Store
+    recorder: Recorder
+    policy: Policy
     limits: Limits
     observer: Observer
     interrupt: Interrupt
 
 
-@dataclass
-class _Draft:
-    """What has come in for one cell so far."""
-
-    prompt: str | None = None
-    sampling: Sampling | None = None
-    warmups: list[Sample] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    audit: Audit | None = None
-    profile: Profile | None = None
-
-
 class Session:
-    """The turn of one load: a draft for each of its cells, and the records they become, by the cells' index.
+    """The owner of a load group's worker processes, which follow one another until each cell has its record.
 
-    It ends early when a cell fails, so that the rest can start clean in another one.
+    `beside` is how many other sessions ran at the same time, at most.
     """
 
-    def __init__(self, load: Load, context: Context, cores: tuple[int, ...] = ()) -> None:
-        self.load, self.context, self.cores = load, context, cores
-        self.machine = machine.describe(load.gpus)
-        self.before = machine.observe(load.gpus)
-        self.fetched: Fetched | None = None
-        self.loaded: events.LoadDone | None = None
-        self.drafts = [_Draft() for _ in load.cells]
-        self.kept: dict[int, Stored] = {}
+    def __init__(self, group: LoadGroup, context: Context, cores: tuple[int, ...] = ()) -> None:
         self.beside = 0
-        self.busy: tuple[str, ...] = ()
-        self.rates: Rates | None = None
-
-    @property
-    def left(self) -> tuple[Cell, ...]:
-        """The cells that have no record yet."""
-        return tuple(cell for index, cell in enumerate(self.load.cells) if index not in self.kept)
-
-    def fail(self, outcome: Outcome, cause: Cause) -> None:
-        """Store a failure for every cell that is left."""
-        for index in range(len(self.load.cells)):
-            if index not in self.kept:
-                self._keep(index, outcome, cause)
+        self.collector = Collector(group.cells)
+        self._gpus, self._context, self._cores = group.gpus, context, cores
+        self._settings = group.cells[0].settings
+        self._traits = registry.settings_class(self._settings.engine).traits
+        self._environment = worker_environment(group.gpus, self._traits.environment)
+        self._machine = describe.describe(group.gpus)
+        self._fetched: Fetched | None = None
+        self._busy: tuple[str, ...] = ()
+        self._peaks: DevicePeaks | None = None
 
     def measure(self) -> None:
-        """Run the workers until all cells are done, one has failed, or a stop is asked for."""
-        indices = self._fetch()
-        processes = max((self.load.cells[index].protocol.processes for index in indices), default=0)
-        for process in range(processes):
-            self.context.store.check_room()
-            turn = [index for index in indices if self.load.cells[index].protocol.processes > process]
-            if self.context.interrupt.soon or not self._work(turn, process):
-                return
-
-    def _fetch(self) -> list[int]:
-        """Have the weights; returns the cells that one load will do for, those with the first one's rope settings."""
-        cells = self.load.cells
+        """Measure all cells of the group; whatever ends that early, what is finished of them is stored."""
         try:
-            with self.context.interrupt.abrupt():
-                self.fetched = fetch(cells[0].model, self.context.observer.fetching)
+            fetched = self._fetch()
+            while fetched and self.collector.drafts and not self._context.interrupt.soon:
+                self._context.store.check_room()
+                self._run_worker(fetched, self._loadable(fetched))
+        except StoreError:
+            raise  # there is no place for more
+        except BaseException:
+            self._store_interrupted()
+            raise
+        self._store_interrupted()
+
+    def store_record(self, draft: Draft, outcome: Outcome, cause: Cause | None = None) -> None:
+        """The cell of `draft` is done, one way or another."""
+        with self._context.interrupt.shielded():
+            self._context.recorder.store(draft.record(outcome, cause, self._surroundings(draft)), draft.key)
+            self.collector.remove(draft)
+
+    def _store_interrupted(self) -> None:
+        """Store what is finished of cells that are not, where a stop was asked for."""
+        with self._context.interrupt.shielded():
+            for draft in self.collector.drafts:
+                if draft.samples:
+                    self._context.recorder.store(draft.interrupted(self._surroundings(draft)), draft.key)
+                    self.collector.remove(draft)
+
+    def _store_failure(self, drafts: Sequence[Draft], outcome: Outcome, cause: Cause) -> None:
+        """The cells of `drafts` have failed; what is longer than one that ran out of memory need not be tried."""
+        for draft in drafts:
+            self.store_record(draft, outcome, cause)
+        if outcome is Outcome.OOM and drafts and not self._context.policy.no_skip:
+            untried = [draft for draft in self.collector.drafts if not draft.samples]
+            for draft, reason in after_shorter(untried, [draft.cell for draft in drafts]):
+                self.store_record(draft, Outcome.SKIPPED, reason)
+
+    def _fetch(self) -> Fetched | None:
+        """Have the weights; cells that are longer than the model reaches get their records."""
+        try:
+            with self._context.interrupt.abrupt():
+                fetched = fetch(self.collector.cells[0].model, self._context.observer.fetching)
         except (FetchError, UserError) as error:
-            self.fail(Outcome.REFUSED, Cause(message=str(error), stage="fetch"))
-            return []
-        overrides: dict[int, dict[str, Any]] = {}
-        for index, cell in enumerate(cells):
+            self._store_failure(self.collector.drafts, Outcome.REFUSED, Cause(message=str(error), stage="fetch"))
+            return None
+        self._fetched = fetched
+        for draft in self.collector.drafts:
             try:
-                overrides[index] = rope.config_overrides(self.fetched.config, cell.total_tokens)
+                rope.config_overrides(fetched.config, draft.cell.total_tokens)
             except ValueError as error:
-                self._keep(index, Outcome.TOO_LONG, Cause(message=str(error), stage="fetch"))
-        first = next(iter(overrides.values()), {})
-        return [index for index, keys in overrides.items() if keys == first]
+                self.store_record(draft, Outcome.TOO_LONG, Cause(message=str(error), stage="fetch"))
+        return fetched
 
-    def _overrides(self, indices: list[int]) -> dict[str, Any]:
-        assert self.fetched is not None  # noqa: S101 - asked once the weights are there
-        return rope.config_overrides(self.fetched.config, max(self.load.cells[index].total_tokens for index in indices))
+    def _loadable(self, fetched: Fetched) -> list[Draft]:
+        """The drafts that one load will do for: those with the first one's rope settings."""
+        drafts = self.collector.drafts
+        overrides = [rope.config_overrides(fetched.config, draft.cell.total_tokens) for draft in drafts]
+        return [draft for draft, keys in zip(drafts, overrides, strict=True) if keys == overrides[0]]
 
-    def _work(self, turn: list[int], process: int) -> bool:
-        """One worker for the cells at the indices in `turn`; returns whether it did them all."""
-        assert self.fetched is not None  # noqa: S101 - asked once the weights are there
-        if not self._quiet(turn):
-            return False
-        limits, gpus = self.context.limits, self.load.gpus
-        last = [index for index in turn if self.load.cells[index].protocol.processes == process + 1]
-        job = events.Job(
-            engine=self.load.cells[0].settings.engine,
-            checkpoint_dir=str(self.fetched.folder),
-            config_overrides=self._overrides(turn),
-            cells=tuple(self.load.cells[index] for index in turn),
-            gpus=self.load.gpus,
-            cores=self.cores,
-            profile=tuple(map(turn.index, last)) if gpus and not limits.no_profile else (),
+    def _run_worker(self, fetched: Fetched, drafts: Sequence[Draft]) -> None:
+        """One worker, for one more process of each of `drafts`."""
+        if not self._wait_until_idle(drafts):
+            return
+        job, used_bytes = self._job(fetched, drafts), nvml.used_memory_bytes(self._gpus)
+        with ExitStack() as ends:
+            ends.callback(_wait_until, lambda: _freed(self._gpus, used_bytes))
+            sampler = Sampler(self._gpus, self._environment)
+            ends.callback(sampler.end)
+            self.collector.begin(drafts, describe.observe(self._gpus))
+            worker = Worker(job, self._context.limits, self._environment)
+            ends.callback(worker.end)
+            try:
+                self._follow(worker, sampler)
+            except WorkerEndedError as ended:
+                self._worker_failed(ended)
+
+    def _job(self, fetched: Fetched, drafts: Sequence[Draft]) -> events.Job:
+        """The job for `drafts`; a pass under the profiler only in the last process of each."""
+        profiled = bool(self._gpus) and not self._context.limits.no_profile
+        last = [draft.finished + 1 == draft.cell.protocol.processes for draft in drafts]
+        return events.Job(
+            engine=self._settings.engine,
+            checkpoint_dir=str(fetched.folder),
+            config_overrides=rope.config_overrides(fetched.config, max(draft.cell.total_tokens for draft in drafts)),
+            cells=tuple(draft.cell for draft in drafts),
+            gpus=self._gpus,
+            cores=self._cores,
+            profile=tuple(index for index, is_last in enumerate(last) if is_last) if profiled else (),
         )
-        used_bytes = nvml.used_memory_bytes(gpus)
-        left, stage = list(turn), ""  # the cells of this turn that are not done, and where the worker is
-        self.loaded = None
-        sampler = Sampler(gpus, worker_environment(gpus))
-        worker = Worker(job, limits)
-        try:
-            for event in worker.events():
-                interrupt = self.context.interrupt
-                if interrupt.now or (interrupt.soon and (stage != "repeat" or isinstance(event, events.Stage))):
-                    if stage == "profile":
-                        self._keep(left[0], Outcome.OK, None)
-                    elif left:
-                        self._keep_part(left[0])
-                    return False
-                if event is None:
-                    continue
-                if (cell := getattr(event, "cell", None)) is not None and turn[cell : cell + 1] != left[:1]:
-                    raise worker.nonsense(event)
-                self.context.observer.happened(self.load.cells[left[0] if left else turn[-1]], event)
-                stage = event.name if isinstance(event, events.Stage) else stage
-                if isinstance(event, events.CellDone):
-                    stage = ""
-                    if self.load.cells[left[0]].protocol.processes == process + 1:
-                        self._keep(left[0], Outcome.OK, None)
-                    del left[0]
-                else:
-                    self._take(event, turn, process, sampler)
-        except WorkerEndedError as ended:
-            if stage == "profile":  # all that counts was measured before
-                self.drafts[left[0]].profile = Profile(error=ended.cause.message)
-                self._keep(left.pop(0), Outcome.OK, None)
-                return not left
-            # a load that failed fails all its cells, a request that failed its own
-            for index in left[:1] if self.loaded else list(left):
-                self._keep(index, ended.outcome, ended.cause)
-            return not left  # all was done already if it ended in closing
-        finally:
-            worker.end()
-            sampler.end()
-            _wait_until(lambda: _freed(gpus, used_bytes))
-        return True
 
-    def _quiet(self, turn: list[int]) -> bool:
-        """Whether the cells in `turn` may start: nobody else uses the GPUs, or that is allowed.
+    def _follow(self, worker: Worker, sampler: Sampler) -> None:
+        """Take in what the worker says until it has closed or a stop is asked for."""
+        for event in worker.events():
+            if self._stops(event):
+                if self._is_measured(event):
+                    self.store_record(self.collector.current, Outcome.OK)
+                return
+            if event is not None:
+                self._take(worker, sampler, event)
+
+    def _stops(self, event: events.Event | None) -> bool:
+        """Whether to stop before `event` is taken in: at once, or where no repeat is running."""
+        if isinstance(event, events.CellDone):
+            return False  # it is whole, and stored before the next event comes
+        interrupt, repeating = self._context.interrupt, self.collector.stage == "repeat"
+        return interrupt.now or (interrupt.soon and (not repeating or isinstance(event, events.Stage)))
+
+    def _is_measured(self, event: events.Event | None) -> bool:
+        """Whether only the pass under the profiler is missing of the current cell."""
+        return self.collector.stage == "profile" or (isinstance(event, events.Stage) and event.name == "profile")
+
+    def _take(self, worker: Worker, sampler: Sampler, event: events.Event) -> None:
+        """Collect one event; the worker waits after each cell until what it measured is on disk."""
+        if isinstance(event, events.Sampled) and not event.warmup:
+            sample = event.sample.model_copy(update={"readings": sampler.readings(event.sample)})
+            event = event.model_copy(update={"sample": sample})
+        cell = self.collector.current.cell
+        try:
+            ended = self.collector.take(event)
+        except ProtocolError as error:
+            raise worker.protocol_error(event, error) from None
+        self._context.observer.happened(cell, event)
+        if ended is not None:
+            self._store_process(ended)
+            worker.go_on()
+
+    def _store_process(self, draft: Draft) -> None:
+        """One more process of its cell is finished."""
+        if draft.is_whole:
+            self.store_record(draft, Outcome.OK)
+            return
+        with self._context.interrupt.shielded():
+            self._context.recorder.store_part(draft.interrupted(self._surroundings(draft)), draft.key)
+
+    def _worker_failed(self, ended: WorkerEndedError) -> None:
+        """The worker did not get to its end; other cells keep what they have, and the next worker goes on with them."""
+        if self.collector.stage == "profile":  # all that counts was measured before
+            self.collector.current.profile = Profile(error=ended.cause.message)
+            self.store_record(self.collector.current, Outcome.OK)
+            return
+        self._store_failure(self.collector.concerned, ended.outcome, ended.cause)
+
+    def _wait_until_idle(self, drafts: Sequence[Draft]) -> bool:
+        """Whether a worker for `drafts` may start: nobody else uses the GPUs, or that is allowed.
 
         Then also measure what the device can do at best, where nobody did on this machine.
         """
-        limits, gpus, interrupt = self.context.limits, self.load.gpus, self.context.interrupt
+        limits, interrupt = self._context.limits, self._context.interrupt
         with interrupt.abrupt():
-            busy = idle.wait(gpus, limits.wait_idle, lambda: interrupt.soon)
-            self.busy = self.busy or busy
+            busy = idle.wait(self._gpus, limits.wait_idle, lambda: interrupt.soon)
+            self._busy = self._busy or busy
             if interrupt.soon:
                 return False
-            if busy and not limits.allow_busy:
-                cure = "--wait_idle SECONDS waits for others to end, --allow_busy measures beside them"
-                for index in turn:
-                    self._keep(index, Outcome.REFUSED, Cause(message=f"{'; '.join(busy)}; {cure}", stage="idle"))
-                return False
-            if self.rates is None and registry.find(self.load.cells[0].settings.engine).requires:
-                self.rates = rates.measured(gpus, worker_environment(gpus), keep=not busy)
-        return True
+            if not busy or limits.allow_busy:
+                if self._peaks is None and self._traits.requires:
+                    self._peaks = peaks.measured(self._gpus, self._environment, keep=not busy)
+                return True
+        cure = "--wait_idle SECONDS waits for others to end, --allow_busy measures beside them"
+        self._store_failure(drafts, Outcome.REFUSED, Cause(message=f"{'; '.join(busy)}; {cure}", stage="idle"))
+        return False
 
-    def _take(self, event: events.Event, turn: list[int], process: int, sampler: Sampler) -> None:
-        match event:
-            case events.LoadDone():
-                self.loaded = event
-            case events.Prompted():
-                draft = self.drafts[turn[event.cell]]
-                draft.prompt, draft.sampling = event.kind, event.sampling
-            case events.Sampled():
-                draft = self.drafts[turn[event.cell]]
-                readings = None if event.warmup else sampler.readings(event.sample)
-                sample = event.sample.model_copy(update={"process": process, "readings": readings})
-                (draft.warmups if event.warmup else draft.samples).append(sample)
-            case events.Audited():
-                self.drafts[turn[event.cell]].audit = event.audit
-            case events.Profiled():
-                self.drafts[turn[event.cell]].profile = event.profile
-
-    def _keep_part(self, index: int) -> None:
-        """What is finished of a cell that is not: no result, but nothing measured is thrown away."""
-        done = len(self.drafts[index].samples)
-        if done:
-            self._keep(index, Outcome.INVALID, Cause(kind="interrupted", message=f"interrupted after {done} requests"))
-
-    def _keep(self, index: int, outcome: Outcome, cause: Cause | None) -> None:
-        """Judge and store what is known of a cell."""
-        cell, draft, loaded = self.load.cells[index], self.drafts[index], self.loaded
-        record = Record(
-            cell_id=cell.cell_id,
-            cell=cell,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            outcome=outcome,
-            cause=cause,
-            prompt=draft.prompt,
-            sampling=draft.sampling,
-            config_overrides=self._overrides([index]) if loaded else {},
-            checkpoint=self.fetched.checkpoint if self.fetched else None,
-            loaded=loaded.loaded if loaded else None,
-            load_s=loaded.load_s if loaded else None,
-            load_memory=loaded.memory if loaded else None,
-            warmups=tuple(draft.warmups),
-            samples=tuple(draft.samples),
-            audit=draft.audit,
-            busy=self.busy,
-            work=work(self.fetched.config, cell.settings, loaded.loaded) if self.fetched and loaded else None,
-            rates=self.rates if loaded else None,
-            profile=draft.profile,
-            gpus=self.load.gpus,
-            share=Share(workers_beside=self.beside, cores=len(self.cores)) if self.beside else None,
-            machine=self.machine,
-            machine_before=self.before,
-            machine_after=machine.observe(self.load.gpus),
-            provenance=provenance(loaded.packages if loaded else {}),
+    def _surroundings(self, draft: Draft) -> Surroundings:
+        """What the record of `draft` says beside what its workers said."""
+        fetched, loaded = self._fetched, draft.loaded
+        packages = loaded.packages if loaded else installed(self._traits.packages)
+        surroundings = Surroundings(
+            machine=self._machine,
+            after=describe.observe(self._gpus),
+            provenance=provenance(packages, self._traits.environment),
+            gpus=self._gpus,
+            checkpoint=fetched.checkpoint if fetched else None,
+            busy=self._busy,
+            device_peaks=self._peaks,
+            colocation=Colocation(workers_beside=self.beside, cores=len(self._cores)) if self.beside else None,
         )
-        others = (other for _, other in self.context.store.records() if isinstance(other, Record))
-        record = judge(record.model_copy(update={"agreement": agreement(record, others)}))
-        self.kept[index] = self.context.store.write(record)
-        self.context.observer.stored(*self.kept[index])
+        if fetched is None or loaded is None:
+            return surroundings
+        config = fetched.config
+        return replace(
+            surroundings,
+            config_overrides=rope.config_overrides(config, draft.cell.total_tokens),
+            token_cost=token_cost(config, draft.cell.settings, loaded.loaded, self._traits.split),
+        )
 
 
 def _freed(gpus: tuple[int, ...], before_bytes: int | None) -> bool:

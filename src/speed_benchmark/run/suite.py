@@ -8,6 +8,7 @@ everywhere.
 import difflib
 import itertools
 import math
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,17 +19,18 @@ from typing import Any
 
 import bracex
 
-from speed_benchmark.cell import EngineSettings, Model, Option, Protocol, Workload, options
+from speed_benchmark.cell import EngineSettings, Model, Protocol, Workload, options
 from speed_benchmark.errors import UserError
 from speed_benchmark.run.limits import Limits
+from speed_benchmark.run.options import applies, engine_options, kinds
 from speed_benchmark.run.policy import Policy
 
 MAX_CELLS = 100_000
 SETTINGS = (*options(Policy, Limits), "outputs_dir")
-ENGINE_OPTIONS: dict[str, Option] = {name: option for name, (_, option, _) in options(EngineSettings).items()}
-# The model changes slowest, the length fastest: what is listed together can share a load.
-AXES = ("model_id_or_path", *dict.fromkeys([*options(Model), *ENGINE_OPTIONS, "gpus", *options(Protocol, Workload)]))
-NUMBERS = ("context_length", "generate_length", "max_model_len", "repeats", "seed", "warmups")
+# What decides the load comes first, so that cells of one load are listed together.
+AXES = (*options(Model, EngineSettings), *engine_options(), "gpus", *options(Protocol, Workload))
+# Those of whole numbers, where a-b is a range.
+NUMBERS = tuple(name for name, kind in kinds().items() if kind is int)
 _RANGE = re.compile(r"(\d{1,12})-(\d{1,12})(?:([*+])(\d{1,12}))?")
 
 Point = dict[str, str]
@@ -143,15 +145,10 @@ def _by_engine(grid: Axes) -> list[Axes]:
         {
             axis: (engine,) if axis == "engine" else values
             for axis, values in grid.items()
-            if _applies(axis, engine) or not any(_applies(axis, other) for other in engines)
+            if applies(axis, engine) or not any(applies(axis, other) for other in engines)
         }
         for engine in engines
     ]
-
-
-def _applies(axis: str, engine: str) -> bool:
-    option = ENGINE_OPTIONS.get(axis)
-    return option is None or option.engines is None or engine in option.engines
 
 
 def _exclusion(rule: object) -> Axes:
@@ -178,7 +175,7 @@ def _values(axis: str, given: object) -> Sequence[str]:
 
 
 def _expand(axis: str, text: str) -> Iterator[str]:
-    if axis == "gpus" or (axis == "model_id_or_path" and Path(text).exists()):
+    if axis == "gpus" or (axis == "model_id_or_path" and os.path.exists(text)):  # noqa: PTH110 - pathlib raises
         yield text  # its commas name the GPUs of one cell; a folder may have any name
         return
     try:

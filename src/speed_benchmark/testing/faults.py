@@ -8,7 +8,8 @@ import time
 from typing import Literal
 
 from speed_benchmark.engines.protocol import OutOfMemoryError, UnsupportedError
-from speed_benchmark.record.record import Frozen, Sample
+from speed_benchmark.record.base import Frozen
+from speed_benchmark.record.sample import Sample, Sequence
 from speed_benchmark.worker import events
 
 Action = Literal[
@@ -18,13 +19,15 @@ Action = Literal[
     "garbage", "half_line", "unknown_event", "wrong_cell", "close_pipe", "twice", "sample_twice", "much_output",
 ]  # fmt: skip
 
+At = Literal["load", "prepare", "generate", "close"]
+
 _SLEEP = [sys.executable, "-c", "import time; time.sleep(3600)"]
 
 
 class Fault(Frozen):
-    """`action` happens in the call named by `at`; for generate in the `request`-th one, counted from 0."""
+    """`action` happens at the moment named by `at`; for generate in the `request`-th one, counted from 0."""
 
-    at: Literal["load", "prepare", "generate", "close"]
+    at: At
     action: Action
     request: int = 0
 
@@ -73,14 +76,8 @@ def do(action: Action) -> None:
 def _talk(action: Action) -> None:
     """Write to the worker's private pipe, its first argument, as a library gone wrong could."""
     pipe = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdecimal() else -1
-    sample = Sample(
-        started_at_unix_s=0.0,
-        duration_s=1.0,
-        token_times_s=(1.0,),
-        prompt_tokens=1,
-        output_tokens=1,
-        output_digest="sha256:0",
-    )
+    sequence = Sequence(token_times_s=(1.0,), prompt_tokens=1, output_tokens=1, output_digest="sha256:0")
+    sample = Sample(started_at_unix_s=0.0, duration_s=1.0, sequences=(sequence,))
     said = {
         "garbage": b"garbage\n",
         "half_line": b'{"type":"sampled","cell":0,"warmup":false,"sam',

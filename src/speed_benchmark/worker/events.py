@@ -5,7 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from speed_benchmark.cell import Cell
-from speed_benchmark.record.record import Audit, Cause, Frozen, Loaded, Memory, Outcome, Profile, Sample, Sampling
+from speed_benchmark.record.base import Frozen
+from speed_benchmark.record.engine import Loaded, Sampling
+from speed_benchmark.record.outcome import Cause, Outcome
+from speed_benchmark.record.record import Profile
+from speed_benchmark.record.sample import Audit, Memory, Sample
 
 
 class Job(Frozen):
@@ -35,7 +39,7 @@ class Stage(Frozen):
 
 
 class Progress(Frozen):
-    """How many tokens of the running request have come so far."""
+    """How many tokens of the running request have come so far, of all its sequences together."""
 
     type: Literal["progress"] = "progress"
     tokens: int
@@ -52,7 +56,7 @@ class LoadDone(Frozen):
 
 
 class Prompted(Frozen):
-    """How the prompt of a cell was made (`kind`), and the sampling that both engines get."""
+    """How the prompts of a cell were made (`kind`), and the sampling that every engine gets."""
 
     type: Literal["prompted"] = "prompted"
     cell: int
@@ -86,7 +90,7 @@ class Profiled(Frozen):
 
 
 class CellDone(Frozen):
-    """All requests of a cell have ended."""
+    """All requests of a cell have ended; the worker goes on once its parent has said that the cell is on disk."""
 
     type: Literal["cell_done"] = "cell_done"
     cell: int

@@ -5,7 +5,8 @@ import signal
 import time
 import uuid
 from contextlib import suppress
-from pathlib import Path
+
+import psutil
 
 VARIABLE = "SPEED_BENCHMARK_WORKER"
 _PATIENCE_S = 4.0
@@ -24,18 +25,17 @@ def end(mark: str) -> None:
     a driver does not let go.
     """
     give_up = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < give_up and (found := [one for one in _marked(mark) if one != os.getpid()]):
-        for process in found:
+    while time.monotonic() < give_up and (found := [pid for pid in _marked(mark) if pid != os.getpid()]):
+        for pid in found:
             with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         time.sleep(_POLL_S)
 
 
 def _marked(mark: str) -> list[int]:
-    wanted = f"{VARIABLE}={mark}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or is somebody else's
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found
+    """Processes with `mark` in their environment; that of processes of other users can't be read, and is None."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get(VARIABLE) == mark
+    ]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from speed_benchmark.engines.protocol import Engine, Request
+from speed_benchmark.engines.protocol import Clock, Request, Running
 from speed_benchmark.record.record import Profile
 
 TOKENS = 32
@@ -13,13 +13,13 @@ TOKENS = 32
 SKIPPED = 2
 
 
-def device_busy(engine: Engine, request: Request) -> Profile | None:
+def device_busy(running: Running, request: Request) -> Profile | None:
     """The share of the time in which a GPU ran a kernel, from a third token on; None where there is no GPU in reach.
 
-    A short request of the same prompt, in the same cache. The profiler starts and stops between tokens; what it adds
-    to each launch makes the share a little smaller than it is. It would stay attached and slow down what is measured
-    later, but for a variable in a worker's environment. What goes wrong with the profiler is said in the answer; what
-    goes wrong with the engine is raised.
+    A short request of the same prompts, in the same cache; of a batch from when every sequence has its third token.
+    The profiler starts and stops between tokens; what it adds to each launch makes the share a little smaller than it
+    is. It would stay attached and slow down what is measured later, but for a variable in a worker's environment. What
+    goes wrong with the profiler is said in the answer; what goes wrong with the engine is raised.
     """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
@@ -27,36 +27,43 @@ def device_busy(engine: Engine, request: Request) -> Profile | None:
     tokens = min(TOKENS, request.generate_length - SKIPPED - 1)
     if tokens < 1:
         return None
-    watch = _Watch(torch, engine, tokens)
-    engine.prepare(request.model_copy(update={"generate_length": watch.last, "room_tokens": request.total_tokens}))
-    engine.generate(watch.on_token)
+    watch = _Watch(torch, running.clock, tokens, len(request.prompts))
+    running.prepare(request.model_copy(update={"generate_length": watch.last, "cache_tokens": request.total_tokens}))
+    running.generate(watch.on_token)
     return watch.profile()
 
 
 class _Watch:
-    """Starts the profiler at one token of a request, and stops it at another."""
+    """Starts the profiler once every sequence has its `first` token, and stops it once every one has its `last`."""
 
-    def __init__(self, torch: Any, engine: Engine, tokens: int) -> None:  # noqa: ANN401 - there once an engine has it
-        self._torch, self._engine, self._tokens = torch, engine, tokens
+    def __init__(self, torch: Any, clock: Clock, tokens: int, sequences: int) -> None:  # noqa: ANN401 - see device_busy
+        self._torch, self._clock, self._tokens = torch, clock, tokens
         self.first, self.last = SKIPPED + 1, SKIPPED + 1 + tokens
         self._profiler: Any = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
-        self._seen = 0
+        self._seen = [0] * sequences
+        self._missing = {self.first: sequences, self.last: sequences}
         self._moments: list[float] = []
         self._error: str | None = None
 
-    def on_token(self) -> None:
-        """Count a token."""
-        self._seen += 1
-        if self._error is None and self._seen in (self.first, self.last):
+    def on_token(self, sequence: int) -> None:
+        """Count a token of one sequence."""
+        self._seen[sequence] += 1
+        token = self._seen[sequence]
+        if token not in self._missing:
+            return
+        self._missing[token] -= 1
+        if self._error is None and not self._missing[token]:
             try:
-                self._switch()
+                self._switch(start=token == self.first)
             except Exception as error:  # noqa: BLE001 - said in the record, which is whole without it
                 self._error = _line(error)
 
     def profile(self) -> Profile:
         """What it saw."""
+        if len(self._moments) == 1 and not self._error:
+            self._profiler.stop()  # or it would watch whatever comes later
         if self._error or len(self._moments) != 2:
-            return Profile(error=self._error or f"{self._seen} tokens came, {self.last} were asked for")
+            return Profile(error=self._error or f"{min(self._seen)} tokens came, {self.last} were asked for")
         try:
             spans = [
                 (event.start_ns(), event.start_ns() + event.duration_ns())
@@ -70,9 +77,9 @@ class _Watch:
         share = covered(spans) / 1e9 / (self._moments[1] - self._moments[0])
         return Profile(device_busy_share=min(1.0, share), tokens=self._tokens)
 
-    def _switch(self) -> None:
-        self._engine.clock.synchronize()
-        if self._seen == self.first:
+    def _switch(self, *, start: bool) -> None:
+        self._clock.synchronize()
+        if start:
             self._profiler.start()
             self._moments.append(time.perf_counter())
         else:

@@ -2,10 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from speed_benchmark.engines.clock import WallClock
-from speed_benchmark.engines.protocol import Clock, Load, Loaded, OutOfMemoryError, Request, UnsupportedError
+from speed_benchmark.engines.protocol import (
+    Clock,
+    Loaded,
+    LoadRequest,
+    OutOfMemoryError,
+    Request,
+    UnsupportedError,
+)
+from speed_benchmark.engines.transformers.settings import TransformersSettings
 
 if TYPE_CHECKING:
     import torch
@@ -13,76 +21,72 @@ if TYPE_CHECKING:
 
 
 class TransformersEngine:
-    """Runs a model by `generate()` of transformers, batch size 1, on the CPU or on one or several GPUs."""
-
-    requires: ClassVar[tuple[str, ...]] = ("torch", "transformers", "accelerate")
+    """Runs models by `generate()` of transformers, on the CPU or on one or several GPUs."""
 
     def __init__(self) -> None:
         self.clock: Clock = WallClock()
-        self.cached_tokens: int | None = 0
-        self._model: PreTrainedModel | None = None
-        self._compile_config: CompileConfig | None = None
-        self._static_cache: StaticCache | None = None
-        self._arguments: dict[str, Any] = {}
 
-    def load(self, load: Load) -> Loaded:
+    @contextmanager
+    def open(self, load: LoadRequest) -> "Iterator[RunningTransformers]":
         """Load the model, with another kernel where the usual one can't be had."""
         import torch
-        from transformers import GenerationConfig
 
         from speed_benchmark.engines.transformers import model as transformers_model
 
         gpu_count = load.settings.gpu_count
         if gpu_count > torch.cuda.device_count():
             raise UnsupportedError(f"{gpu_count} GPUs are asked for, but PyTorch sees {torch.cuda.device_count()}")
-        with _memory_errors():
-            self._model, reasons = transformers_model.load(load)
-        # generate() fills from it what a request leaves open.
-        self._model.generation_config = GenerationConfig()
-        devices = {parameter.device for parameter in self._model.parameters()}
-        self.clock = WallClock(sorted(device.index for device in devices if device.type == "cuda"))
-        execution = "eager"
-        if load.settings.compile:
-            self._compile_config = _compile_config(self._model, cuda_graphs=gpu_count == 1)
-            execution = "compiled+cuda_graphs" if gpu_count == 1 else "compiled"
-        return transformers_model.read_back(self._model, execution, reasons)
+        try:
+            running = _load(load)
+            try:
+                yield running
+            finally:
+                running.release()
+        finally:
+            torch.compiler.reset()
+            transformers_model.free_memory()
+
+
+class RunningTransformers:
+    """A loaded model; `loaded` is what it shows of itself."""
+
+    def __init__(self, model: "PreTrainedModel", loaded: Loaded, compile_config: "CompileConfig | None") -> None:
+        self.loaded = loaded
+        self.clock: Clock = WallClock(_cuda_devices(model))
+        self.cached_tokens: int | None = 0
+        self._model = model
+        self._compile_config = compile_config
+        self._static_cache: StaticCache | None = None
+        self._static_cache_shape = (0, 0)
+        self._arguments: dict[str, Any] = {}
 
     def prepare(self, request: Request) -> None:
-        """Put the prompt on the device; with compilation, have the static cache there, and empty."""
+        """Put the prompts on the device; with compilation, have the static cache there, and empty."""
         import torch
 
-        assert self._model is not None  # noqa: S101 - load comes first
         with _memory_errors():
-            prompt = torch.tensor([request.prompt_token_ids], device=self._model.device)
+            prompts = torch.tensor(request.prompts, device=self._model.device)
             self._arguments = {
-                "inputs": prompt,
-                "attention_mask": torch.ones_like(prompt),
+                "inputs": prompts,
+                "attention_mask": torch.ones_like(prompts),
                 "generation_config": self._generation_config(request),
             }
             if self._compile_config is not None:
-                self._arguments["past_key_values"] = self._empty_cache(request.total_tokens)
+                self._arguments["past_key_values"] = self._empty_cache(len(request.prompts), request.total_tokens)
         torch.manual_seed(request.seed)
 
-    def generate(self, on_token: Callable[[], None]) -> Sequence[int]:
+    def generate(self, on_token: Callable[[int], None]) -> Sequence[Sequence[int]]:
         """Run the prepared request through `generate()`."""
-        assert self._model is not None  # noqa: S101 - load comes first
         with _memory_errors():
             ids = self._model.generate(**self._arguments, streamer=_Streamer(on_token))
-        output: list[int] = ids[0, self._arguments["inputs"].shape[1] :].tolist()
-        if self._compile_config is not None and len(output) > 1:
+        outputs: list[list[int]] = ids[:, self._arguments["inputs"].shape[1] :].tolist()
+        if self._compile_config is not None and len(outputs[0]) > 1:
             _require_compiled(self._compile_config)
-        return output
+        return outputs
 
-    def close(self) -> None:
-        """Give back the memory."""
-        import torch
-
-        from speed_benchmark.engines.transformers import model as transformers_model
-
-        self._model = self._static_cache = None
-        self._arguments = {}
-        torch.compiler.reset()
-        transformers_model.free_memory()
+    def release(self) -> None:
+        """Let go of the model and its tensors, whoever still holds this object."""
+        del self._model, self._static_cache, self._arguments
 
     def _generation_config(self, request: Request) -> "GenerationConfig":
         """Exactly the request: without an `eos_token_id` nothing but the number of tokens ends it."""
@@ -100,41 +104,65 @@ class TransformersEngine:
             **(choice if sampled else {}),
         )
 
-    def _empty_cache(self, total_tokens: int) -> "StaticCache":
-        """A cache of just the request's size. Repeats share its memory, whose address CUDA graphs hold."""
+    def _empty_cache(self, sequences: int, total_tokens: int) -> "StaticCache":
+        """A cache of just the request's shape. Repeats share its memory, whose address CUDA graphs hold."""
         import torch
         from torch._dynamo.utils import counters
         from transformers import StaticCache
 
-        assert self._model is not None  # noqa: S101 - load comes first
-        if self._static_cache is not None and self._static_cache.get_max_length() == total_tokens:
+        if self._static_cache is not None and self._static_cache_shape == (sequences, total_tokens):
             self._static_cache.reset()
         else:
-            # Each size is compiled for itself; beside the graphs of another it would get dynamic shapes.
+            # Each shape is compiled for itself; beside the graphs of another it would get dynamic shapes.
             self._static_cache = None
             torch.compiler.reset()
             counters.clear()
+            # It takes the number of sequences from the first request.
             self._static_cache = StaticCache(config=self._model.config, max_cache_len=total_tokens)
+            self._static_cache_shape = (sequences, total_tokens)
         return self._static_cache
 
 
 class _Streamer:
-    """Hears of each token as `generate()` hands it to the host."""
+    """Hears of the tokens as `generate()` hands them to the host."""
 
-    def __init__(self, on_token: Callable[[], None]) -> None:
+    def __init__(self, on_token: Callable[[int], None]) -> None:
         self._on_token = on_token
 
     def put(self, token_ids: "torch.Tensor") -> None:
-        """Take the prompt, of shape [1, tokens], or a new token, of shape [1]."""
+        """Take the prompts, of shape [sequences, tokens], or one new token of each sequence, of shape [sequences]."""
         if token_ids.dim() == 1:
-            self._on_token()
+            for sequence in range(len(token_ids)):
+                self._on_token(sequence)
 
     def end(self) -> None:
         """Nothing is held back."""
 
 
+def _load(load: LoadRequest) -> RunningTransformers:
+    from transformers import GenerationConfig
+
+    from speed_benchmark.engines.transformers import model as transformers_model
+
+    with _memory_errors():
+        model, reasons = transformers_model.load(load)
+    # generate() fills from it what a request leaves open.
+    model.generation_config = GenerationConfig()
+    execution, compile_config = "eager", None
+    if TransformersSettings.of(load.settings).compile:
+        compile_config = _compile_config(model, cuda_graphs=load.settings.gpu_count == 1)
+        execution = "compiled+cuda_graphs" if load.settings.gpu_count == 1 else "compiled"
+    return RunningTransformers(model, transformers_model.read_back(model, execution, reasons), compile_config)
+
+
+def _cuda_devices(model: "PreTrainedModel") -> list[int]:
+    devices = {parameter.device for parameter in model.parameters()}
+    return sorted(device.index for device in devices if device.type == "cuda")
+
+
 @contextmanager
 def _memory_errors() -> Iterator[None]:
+    """Turn the ways in which PyTorch says that memory is lacking into the protocol's error, in one line."""
     from speed_benchmark.engines.transformers.model import is_out_of_memory
 
     try:

@@ -10,7 +10,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from speed_benchmark.cell import EngineSettings
-from speed_benchmark.engines.protocol import Load, Loaded, OutOfMemoryError, UnsupportedError
+from speed_benchmark.engines.protocol import Loaded, LoadRequest, OutOfMemoryError, UnsupportedError
+from speed_benchmark.engines.transformers.settings import TransformersSettings
 from speed_benchmark.machine.describe import describe
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ LONGEST_REASON = 300
 PLAIN_FORMATS = {torch.bfloat16: "BF16", torch.float16: "FP16", torch.float32: "FP32"}
 
 
-def load(load: Load) -> tuple["PreTrainedModel", tuple[str, ...]]:
+def load(load: LoadRequest) -> tuple["PreTrainedModel", tuple[str, ...]]:
     """The model, and why it does not run on the kernel that would be the usual choice.
 
     Raises UnsupportedError where a package or every kernel is missing, OutOfMemoryError where the model does not
@@ -85,14 +86,14 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _config(load: Load) -> "PreTrainedConfig":
+def _config(load: LoadRequest) -> "PreTrainedConfig":
     """The model's config, with `config_overrides` in place of what its config.json says."""
     config_class = type(AutoConfig.from_pretrained(load.checkpoint_dir, trust_remote_code=load.trust_remote_code))
     values, _ = config_class.get_config_dict(load.checkpoint_dir)
     return config_class.from_dict({**values, **load.config_overrides})
 
 
-def _load_quantized(load: Load, method: str) -> tuple["PreTrainedModel", tuple[str, ...]]:
+def _load_quantized(load: LoadRequest, method: str) -> tuple["PreTrainedModel", tuple[str, ...]]:
     if method not in KERNELS:
         raise UnsupportedError(f"no kernel here for weights quantised by {method}, only for {' and '.join(KERNELS)}")
     # GPTQModel sets it otherwise, for quantised weights alone; this is what PyTorch does by itself.
@@ -118,7 +119,7 @@ def _load_quantized(load: Load, method: str) -> tuple["PreTrainedModel", tuple[s
     raise UnsupportedError("; ".join(reasons))
 
 
-def _load_with_kernel(load: Load, kernel: str) -> "PreTrainedModel":
+def _load_with_kernel(load: LoadRequest, kernel: str) -> "PreTrainedModel":
     """The model, after one token: some kernels are built, and pack their weights, only when they run."""
     config = _config(load)
     config.quantization_config["backend"] = kernel
@@ -128,12 +129,12 @@ def _load_with_kernel(load: Load, kernel: str) -> "PreTrainedModel":
     return model
 
 
-def _from_pretrained(load: Load, config: "PreTrainedConfig") -> "PreTrainedModel":
+def _from_pretrained(load: LoadRequest, config: "PreTrainedConfig") -> "PreTrainedModel":
     model = AutoModelForCausalLM.from_pretrained(
         load.checkpoint_dir,
         config=config,
         dtype=load.settings.dtype,
-        attn_implementation=load.settings.attn_implementation,
+        attn_implementation=TransformersSettings.of(load.settings).attn_implementation,
         device_map=_device_map(load.settings),
         trust_remote_code=load.trust_remote_code,
         use_safetensors=None if load.allow_pickle else True,
@@ -153,7 +154,7 @@ def _device_map(settings: EngineSettings) -> str | dict[str, str]:
 def _weight_format(layer: torch.nn.Module) -> str:
     """Plain formats by the type of the weights; others by the kernel's class and the bits stored for each weight."""
     if not hasattr(layer, "qweight"):
-        return PLAIN_FORMATS[layer.weight.dtype]
+        return PLAIN_FORMATS.get(layer.weight.dtype) or _name(layer.weight.dtype)
     method = layer.SUPPORTS_METHODS[0].value.upper()
     bits = round(8 * layer.qweight.nbytes / (layer.in_features * layer.out_features))
     return "AWQ" if (method, bits) == ("AWQ", 4) else f"{method}-Int{bits}"

@@ -6,16 +6,28 @@ Written against the sources of vLLM 0.26 and 0.32.
 import gc
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from speed_benchmark.engines.clock import WallClock
-from speed_benchmark.engines.protocol import Clock, Load, Loaded, OutOfMemoryError, Request, Sampling, UnsupportedError
+from speed_benchmark.engines.protocol import (
+    Clock,
+    Loaded,
+    LoadRequest,
+    OutOfMemoryError,
+    Request,
+    Sampling,
+    UnsupportedError,
+)
+from speed_benchmark.engines.vllm.settings import SPARE_BLOCKS, VllmSettings
+from speed_benchmark.models.checkpoint import kv_values_per_token
 
 if TYPE_CHECKING:
-    from vllm import LLM, SamplingParams
+    from vllm import LLM, RequestOutput, SamplingParams
+    from vllm.v1.engine import EngineCoreOutputs
+    from vllm.v1.engine.core_client import EngineCoreClient
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine's loop runs here and not in a process of its own
@@ -46,128 +58,185 @@ UNSUPPORTED_SIGNS = (
 
 
 class VllmEngine:
-    """vLLM's `LLM` at batch size 1, without a tokenizer and without prefix caching; tensor parallel over the GPUs."""
-
-    requires: ClassVar[tuple[str, ...]] = ("vllm",)
+    """vLLM's `LLM`, without a tokenizer and without prefix caching; tensor parallel over the GPUs."""
 
     def __init__(self) -> None:
         self.clock: Clock = WallClock()
+
+    @contextmanager
+    def open(self, load: LoadRequest) -> "Iterator[RunningVllm]":
+        """Start vLLM; leaving shuts it down, and its worker processes with it."""
+        reasons = tuple(f"{name} is set to {os.environ[name]}" for name in USER_CHOICES if name in os.environ)
+        with _translate_errors():
+            llm = _start(load)
+        try:
+            running = _running(llm, load.settings.gpu_count, reasons)
+            try:
+                yield running
+            finally:
+                running.release()
+        finally:
+            llm.llm_engine.engine_core.shutdown()
+            del llm
+            gc.collect()
+
+
+class RunningVllm:
+    """A started vLLM; `loaded` is what it shows of itself."""
+
+    def __init__(self, llm: "LLM", loaded: Loaded, clock: Clock) -> None:
+        self.loaded = loaded
+        self.clock = clock
         self.cached_tokens: int | None = None
-        self._llm: LLM | None = None
-        self._capacity_tokens = 0
+        self._llm = llm
         self._requests = 0
-        self._prompt: dict[str, Any] = {}
+        self._prompts: list[Any] = []
         self._params: SamplingParams | None = None
 
-    def load(self, load: Load) -> Loaded:
-        """Start vLLM and read back what runs."""
-        reasons = tuple(f"{name} is set to {os.environ[name]}" for name in USER_CHOICES if name in os.environ)
-        os.environ.update(ENVIRONMENT)
-        from vllm import LLM
-        from vllm.platforms import current_platform
-
-        from speed_benchmark.engines.vllm import model as vllm_model
-
-        settings = load.settings
-        if current_platform.is_cpu() == bool(settings.gpu_count):
-            raise UnsupportedError("this build of vLLM is for " + ("the CPU" if settings.gpu_count else "GPUs"))
-        with _explained():
-            self._llm = LLM(
-                model=load.checkpoint_dir,
-                skip_tokenizer_init=True,
-                load_format="auto" if load.allow_pickle else "safetensors",
-                trust_remote_code=load.trust_remote_code,
-                hf_overrides=load.config_overrides,
-                dtype=settings.dtype,
-                tensor_parallel_size=settings.gpu_count or 1,
-                max_model_len=settings.max_model_len,
-                max_num_seqs=1,
-                enable_prefix_caching=False,
-                gpu_memory_utilization=settings.gpu_memory_utilization,
-                kv_cache_memory_bytes=None if settings.gpu_count else _cpu_cache_bytes(load),
-                enforce_eager=settings.enforce_eager,
-            )
-            loaded = vllm_model.read_back(self._llm, reasons)
-        # Several GPUs are worked on by other processes; a token that came from them has been waited for.
-        self.clock = WallClock((0,) if settings.gpu_count == 1 else ())
-        self._capacity_tokens = min(loaded.max_model_len or 0, loaded.kv_cache_capacity_tokens or 0)
-        return loaded.model_copy(update={"finite_logits": self._finite_logits()})
-
     def prepare(self, request: Request) -> None:
-        """Make vLLM's own form of the prompt and of the sampling, and seed its generators."""
+        """Make vLLM's own form of the prompts and of the sampling, and seed its generators."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         from speed_benchmark.engines.vllm import model as vllm_model
 
-        assert self._llm is not None  # noqa: S101 - load comes first
-        if request.total_tokens > self._capacity_tokens:
-            raise OutOfMemoryError(f"{request.total_tokens} tokens, and vLLM has room for {self._capacity_tokens}")
+        self._check_room(request)
         # A seed in the parameters would turn FlashInfer's sampler off, min_tokens would mask logits at every step;
         # users of vLLM pay for neither, and ignore_eos alone makes the number of tokens exact.
         self._params = SamplingParams(
             max_tokens=request.generate_length,
             ignore_eos=True,
             detokenize=False,
-            output_kind=RequestOutputKind.DELTA,
+            output_kind=RequestOutputKind.FINAL_ONLY,
             **request.sampling.model_dump(),
         )
-        (self._prompt,) = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_token_ids)}])
+        self._prompts = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(ids)} for ids in request.prompts])
         self._llm.collective_rpc(vllm_model.seed, args=(request.seed,))
 
-    def generate(self, on_token: Callable[[], None]) -> Sequence[int]:
-        """Step vLLM's loop until the request has ended, as `LLM.generate` does."""
-        assert self._llm is not None  # noqa: S101 - load comes first
+    def generate(self, on_token: Callable[[int], None]) -> Sequence[Sequence[int]]:
+        """Step vLLM's loop until all sequences have ended, as `LLM.generate` does."""
         loop = self._llm.llm_engine
-        token_ids: list[int] = []
-        self._requests += 1
-        with _explained():
-            loop.add_request(str(self._requests), self._prompt, self._params)
+        sequences = {str(self._requests + index): index for index in range(len(self._prompts))}
+        self._requests += len(sequences)
+        ended: dict[int, RequestOutput] = {}
+        with _translate_errors(), _heard(loop.engine_core, sequences, on_token):
+            for name, prompt in zip(sequences, self._prompts, strict=True):
+                loop.add_request(name, prompt, self._params)
             while loop.has_unfinished_requests():
-                for output in loop.step():
-                    new_ids = output.outputs[0].token_ids
-                    for _ in new_ids:
-                        on_token()
-                    token_ids.extend(new_ids)
-                    self.cached_tokens = output.num_cached_tokens
-        return token_ids
+                ended |= {sequences[output.request_id]: output for output in loop.step()}
+        outputs = [ended[index] for index in range(len(sequences))]
+        cached = [output.num_cached_tokens for output in outputs]
+        self.cached_tokens = None if None in cached else sum(filter(None, cached))
+        return [output.outputs[0].token_ids for output in outputs]
 
-    def close(self) -> None:
-        """Shut vLLM down, and its worker processes with it."""
-        if self._llm is not None:
-            self._llm.llm_engine.engine_core.shutdown()
-            self._llm = None
-            gc.collect()
-
-    def _finite_logits(self) -> bool | None:
-        """Whether all logits of a prompt of eight tokens are finite."""
+    def look_at_logits(self) -> None:
+        """Have `loaded` say whether all logits of a prompt of eight tokens are finite."""
         from speed_benchmark.engines.vllm import model as vllm_model
 
-        assert self._llm is not None  # noqa: S101 - asked by load
-        prompt = tuple(range(min(8, self._capacity_tokens - 1)))
+        prompt = tuple(range(min(8, (self.loaded.max_model_len or 0) - 1)))
         self._llm.collective_rpc(vllm_model.watch_logits)
-        self.prepare(Request(prompt_token_ids=prompt, generate_length=1, sampling=Sampling(), seed=0))
-        self.generate(lambda: None)
+        self.prepare(Request(prompts=(prompt,), generate_length=1, sampling=Sampling(), seed=0))
+        self.generate(lambda _: None)
         seen = [finite for finite in self._llm.collective_rpc(vllm_model.finite_logits) if finite is not None]
-        return all(seen) if seen else None
+        self.loaded = self.loaded.model_copy(update={"finite_logits": all(seen) if seen else None})
 
+    def release(self) -> None:
+        """Let go of vLLM, whoever still holds this object."""
+        del self._llm, self._prompts
 
-def _cpu_cache_bytes(load: Load) -> int:
-    """Room for `max_model_len` tokens: left to itself, vLLM takes a share of all memory for its cache on the CPU."""
-    config = json.loads((Path(load.checkpoint_dir) / "config.json").read_text(encoding="utf-8"))
-    heads = config["num_attention_heads"]
-    head_size = config.get("head_dim") or config["hidden_size"] // heads
-    values = config["num_hidden_layers"] * 2 * (config.get("num_key_value_heads") or heads) * head_size
-    dtype = load.settings.dtype
-    if dtype == "auto":
-        dtype = config.get("dtype") or config.get("torch_dtype")
-    tokens = load.settings.max_model_len or load.max_total_tokens
-    blocks = -(-tokens // CPU_BLOCK_TOKENS) + 1  # vLLM never hands out the first one
-    return int(blocks * CPU_BLOCK_TOKENS * values * (4 if dtype == "float32" else 2))
+    def _check_room(self, request: Request) -> None:
+        """Raise OutOfMemoryError where the cache can't hold all sequences at once: vLLM would make some wait."""
+        sequences, total, loaded = len(request.prompts), request.total_tokens, self.loaded
+        longest, block_tokens = loaded.max_model_len or 0, loaded.kv_cache_block_tokens or 1
+        if total > longest:
+            raise OutOfMemoryError(f"{total} tokens, and vLLM has room for {longest}")
+        blocks = (loaded.kv_cache_capacity_tokens or 0) // block_tokens - loaded.kv_cache_spare_blocks
+        if sequences * -(-total // block_tokens) > blocks:
+            asked = f"{total} tokens" if sequences == 1 else f"{sequences} sequences of {total} tokens"
+            raise OutOfMemoryError(f"{asked}, and vLLM has room for {blocks * block_tokens} in all")
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _heard(core: "EngineCoreClient", sequences: Mapping[str, int], on_token: Callable[[int], None]) -> Iterator[None]:
+    """Call `on_token` for each token that comes out of vLLM's core, by the names of the `sequences`.
+
+    The core hands over the tokens of each step; outputs made of them for every token would cost a batch time that
+    `LLM.generate`, which makes them once at the end, does not take. The core's own names go on after a hyphen.
+    """
+    get_output = core.get_output
+
+    def get_and_tell() -> "EngineCoreOutputs":
+        step = get_output()
+        for output in step.outputs:
+            sequence = sequences[output.request_id.partition("-")[0]]
+            for _ in output.new_token_ids:
+                on_token(sequence)
+        return step
+
+    core.get_output = get_and_tell
+    try:
+        yield
+    finally:
+        del core.get_output  # the class's own is there again
+
+
+def _start(load: LoadRequest) -> "LLM":
+    os.environ.update(ENVIRONMENT)
+    from vllm import LLM
+    from vllm.platforms import current_platform
+
+    settings, options = load.settings, VllmSettings.of(load.settings)
+    if current_platform.is_cpu() == bool(settings.gpu_count):
+        raise UnsupportedError("this build of vLLM is for " + ("the CPU" if settings.gpu_count else "GPUs"))
+    return LLM(
+        model=load.checkpoint_dir,
+        skip_tokenizer_init=True,
+        load_format="auto" if load.allow_pickle else "safetensors",
+        trust_remote_code=load.trust_remote_code,
+        hf_overrides=load.config_overrides,
+        dtype=settings.dtype,
+        tensor_parallel_size=settings.gpu_count or 1,
+        max_model_len=options.max_model_len,
+        max_num_seqs=load.max_sequences,
+        enable_prefix_caching=False,
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        kv_cache_memory_bytes=None if settings.gpu_count else _cpu_cache_bytes(load),
+        enforce_eager=options.enforce_eager,
+    )
+
+
+def _running(llm: "LLM", gpu_count: int, reasons: tuple[str, ...]) -> RunningVllm:
+    from speed_benchmark.engines.vllm import model as vllm_model
+
+    with _translate_errors():
+        loaded = vllm_model.read_back(llm, reasons)
+    # Several GPUs are worked on by other processes; a token that came from them has been waited for.
+    running = RunningVllm(llm, loaded, WallClock((0,) if gpu_count == 1 else ()))
+    running.look_at_logits()
+    return running
+
+
+def _cpu_cache_bytes(load: LoadRequest) -> int:
+    """Room for all sequences, and for one of `max_model_len` tokens, the least that vLLM starts with.
+
+    Left to itself, it takes a share of all memory for its cache on the CPU.
+    """
+    config = json.loads((Path(load.checkpoint_dir) / "config.json").read_text(encoding="utf-8"))
+    dtype = load.settings.dtype
+    if dtype == "auto":
+        dtype = config.get("dtype") or config.get("torch_dtype")
+    block_bytes = CPU_BLOCK_TOKENS * kv_values_per_token(config) * (4 if dtype == "float32" else 2)
+    sequences = load.max_sequences * _blocks(load.max_total_tokens)
+    blocks = max(sequences, _blocks(VllmSettings.of(load.settings).max_model_len)) + SPARE_BLOCKS
+    return blocks * block_bytes
+
+
+def _blocks(tokens: int) -> int:
+    return -(-tokens // CPU_BLOCK_TOKENS)
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
     """Turn vLLM's ways of saying that memory or support is lacking into the protocol's errors, in one line."""
     try:
         yield

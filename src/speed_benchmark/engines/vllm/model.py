@@ -14,6 +14,7 @@ from vllm.model_executor.layers.linear import LinearBase
 from vllm.utils.torch_utils import set_random_seed
 
 from speed_benchmark.engines.protocol import Loaded
+from speed_benchmark.engines.vllm.settings import SPARE_BLOCKS
 from speed_benchmark.machine.describe import describe
 
 if TYPE_CHECKING:
@@ -66,9 +67,12 @@ def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
         devices=tuple(shard.device for shard in shards),
         prefix_caching=config.cache_config.enable_prefix_caching,
         max_model_len=config.model_config.max_model_len,
+        max_sequences=config.scheduler_config.max_num_seqs,
+        preallocates=True,
         kv_cache_dtype=first.kv_cache_dtype,
         kv_cache_bytes_per_token=sum(shard.kv_cache_bytes // shard.kv_cache_capacity_tokens for shard in shards),
         kv_cache_block_tokens=first.kv_cache_block_tokens,
+        kv_cache_spare_blocks=SPARE_BLOCKS,
         kv_cache_capacity_tokens=min(shard.kv_cache_capacity_tokens for shard in shards),
         kv_cache_allocated_bytes=sum(shard.kv_cache_bytes for shard in shards),
         activation_peak_bytes=_sum(shard.activation_peak_bytes for shard in shards),

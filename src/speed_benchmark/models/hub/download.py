@@ -1,16 +1,14 @@
 """The hubs: Hugging Face (or a mirror of it, by HF_ENDPOINT) and ModelScope; a client is imported only when asked."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 
-from speed_benchmark import files as cache
+from speed_benchmark import files
 from speed_benchmark.cell import Model
 from speed_benchmark.models import catalogue, checkpoint, digest, trust, weights
 from speed_benchmark.models.hub.repository import COMMIT, FetchError, RemoteFile, Repository
@@ -35,21 +33,21 @@ def download(model: Model, on_progress: OnProgress) -> tuple[Path, str]:
     if not COMMIT.fullmatch(commit):
         raise FetchError(f"{repository.name} is at {commit[:60]!a}, which is no commit; name one by --revision")
     folder = repository.folder(commit)
-    remembered = _remembered(repository, commit)
-    listed = _recall(remembered) or repository.listing(commit)
-    files = {file.name: file for file in listed if weights.NAME.fullmatch(file.name)}
+    listing_file = _listing_file(repository, commit)
+    listing = _read_listing(listing_file) or repository.listing(commit)
+    remote = {file.name: file for file in listing if weights.NAME.fullmatch(file.name)}
     try:
-        trust.check_sizes({name: file.size_bytes for name, file in files.items()})
-        small = [name for name in files if name in trust.MAX_BYTES or (model.trust_remote_code and name[-3:] == ".py")]
-        _have(repository, commit, [files[name] for name in small], on_progress)
+        trust.check_sizes({name: file.size_bytes for name, file in remote.items()})
+        small = [name for name in remote if name in trust.MAX_BYTES or (model.trust_remote_code and name[-3:] == ".py")]
+        _ensure_files(repository, commit, [remote[name] for name in small], on_progress)
         checkpoint.read_config(folder, trust_remote_code=model.trust_remote_code)
-        names = weights.names(folder, files, allow_pickle=model.allow_pickle)
-        _have(repository, commit, [files[name] for name in names], on_progress)
+        names = weights.names(folder, remote, allow_pickle=model.allow_pickle)
+        _ensure_files(repository, commit, [remote[name] for name in names], on_progress)
     except ValueError as error:
         raise FetchError(f"{repository.name} {error}") from None
     except OSError as error:
         raise FetchError(f"can't keep {repository.name} in {folder}: {error.strerror or error}") from None
-    _remember(remembered, listed)
+    files.write_cache(listing_file, json.dumps([asdict(file) for file in listing]).encode())
     return folder, commit
 
 
@@ -73,19 +71,19 @@ def _repository(model: Model) -> Repository:
         raise FetchError(f"{error.name} is not installed; `pip install {package}`") from None
 
 
-def _have(repository: Repository, commit: str, files: Sequence[RemoteFile], on_progress: OnProgress) -> None:
-    """Fetch those of `files` that are not there, and check all of them."""
+def _ensure_files(repository: Repository, commit: str, wanted: Sequence[RemoteFile], on_progress: OnProgress) -> None:
+    """Fetch the `wanted` files that are not there, and verify all of them against what the hub says."""
     folder = repository.folder(commit)
-    missing = [file for file in files if not _is_there(folder, file)]
+    missing = [file for file in wanted if not _is_there(folder, file)]
     total_bytes = sum(file.size_bytes for file in missing)
     if missing:
         _require_disk(folder, total_bytes)
         on_progress("downloading", 0, total_bytes)
-        repository.fetch(commit, missing, _adder(on_progress, total_bytes))
-    checked_bytes, total_bytes = 0, sum(file.size_bytes for file in files)
-    for file in files:
+        repository.fetch(commit, missing, _byte_counter(on_progress, total_bytes))
+    checked_bytes, total_bytes = 0, sum(file.size_bytes for file in wanted)
+    for file in wanted:
         on_progress("checking", checked_bytes, total_bytes)
-        _check(folder / file.name, file)
+        _verify(folder / file.name, file)
         checked_bytes += file.size_bytes
 
 
@@ -94,8 +92,8 @@ def _is_there(folder: Path, file: RemoteFile) -> bool:
     return path.is_file() and path.stat().st_size == file.size_bytes
 
 
-def _adder(on_progress: OnProgress, total_bytes: int) -> Callable[[int], None]:
-    """Sums up bytes that come from several threads; a file that is begun again takes its bytes back."""
+def _byte_counter(on_progress: OnProgress, total_bytes: int) -> Callable[[int], None]:
+    """Adds up the bytes that several threads download; a file that is begun again takes its bytes back."""
     lock = Lock()
     done_bytes = 0
 
@@ -119,7 +117,7 @@ def _require_disk(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _check(path: Path, file: RemoteFile) -> None:
+def _verify(path: Path, file: RemoteFile) -> None:
     """Raise FetchError for a file that is not what the hub says, and remove it, so that it is fetched again."""
     right = path.is_file() and path.stat().st_size == file.size_bytes
     if right and file.sha256 is not None:
@@ -132,21 +130,14 @@ def _check(path: Path, file: RemoteFile) -> None:
         raise FetchError(f"{file.name} came damaged: its contents are not those that the hub lists; run it again")
 
 
-def _remembered(repository: Repository, commit: str) -> Path:
-    """The file that keeps the listing of a commit whose files have come: it never changes, and is not asked again."""
-    return cache.folder("hubs", repository.source, repository.name.replace("/", "--")) / f"{commit}.json"
+def _listing_file(repository: Repository, commit: str) -> Path:
+    """Where the listing of a commit is cached once its files have come: a commit never changes."""
+    return files.cache_folder("hubs", repository.source, repository.name.replace("/", "--")) / f"{commit}.json"
 
 
-def _recall(remembered: Path) -> list[RemoteFile]:
+def _read_listing(listing_file: Path) -> list[RemoteFile]:
+    """The cached listing, [] where there is none."""
     try:
-        return [RemoteFile(**entry) for entry in json.loads(remembered.read_text(encoding="utf-8"))]
+        return [RemoteFile(**entry) for entry in json.loads(listing_file.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError):  # none, or not whole: the hub is asked
         return []
-
-
-def _remember(remembered: Path, listed: Sequence[RemoteFile]) -> None:
-    with suppress(OSError):  # a cache that can't be written costs a request only
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        partial = remembered.with_name(f"{remembered.name}.{os.getpid()}")
-        partial.write_text(json.dumps([asdict(file) for file in listed]), encoding="utf-8")
-        partial.replace(remembered)

@@ -43,8 +43,8 @@ class HuggingFace:
 
     def commit(self, revision: str | None) -> str:
         """The commit of `revision`; where the hub can't be reached, the one it was at when it last could."""
-        with self._explained(revision):
-            resolved = _patiently(lambda: self._api.resolve_revision(self.name, revision=revision))
+        with self._translate_errors(revision):
+            resolved = _retry(lambda: self._api.resolve_revision(self.name, revision=revision))
         return str(resolved.resolved)
 
     def folder(self, commit: str) -> Path:
@@ -55,8 +55,8 @@ class HuggingFace:
         """The files at the top of `commit`; offline, those of them that are in the cache."""
         if constants.is_offline_mode():
             return self._cached(commit)
-        with self._explained(commit):
-            entries = _patiently(lambda: list(self._api.list_repo_tree(self.name, revision=commit)))
+        with self._translate_errors(commit):
+            entries = _retry(lambda: list(self._api.list_repo_tree(self.name, revision=commit)))
         return [
             RemoteFile(entry.path, entry.size, sha256=entry.lfs.sha256 if entry.lfs else None, git_blob=entry.blob_id)
             for entry in entries
@@ -67,17 +67,17 @@ class HuggingFace:
         """Download `files`, several at a time; one that breaks off goes on where it was, and an interrupt ends all."""
         stop = Event()
 
-        def hear(count_bytes: int) -> None:
+        def count(count_bytes: int) -> None:
             if stop.is_set():
                 raise _StoppedError
             on_bytes(count_bytes)
 
-        bar = type("Bar", (_Bar,), {"on_bytes": staticmethod(hear)})
+        bar = type("ProgressBar", (_ProgressBar,), {"on_bytes": staticmethod(count)})
 
         def get(file: RemoteFile) -> None:
-            _patiently(partial(hf_hub_download, self.name, file.name, revision=commit, tqdm_class=bar))
+            _retry(partial(hf_hub_download, self.name, file.name, revision=commit, tqdm_class=bar))
 
-        with self._explained(commit), ThreadPoolExecutor(PARALLEL_FILES) as pool:
+        with self._translate_errors(commit), ThreadPoolExecutor(PARALLEL_FILES) as pool:
             try:
                 for _ in pool.map(get, files):
                     pass
@@ -99,8 +99,8 @@ class HuggingFace:
         return found
 
     @contextmanager
-    def _explained(self, revision: str | None) -> Iterator[None]:
-        """Say in words what went wrong. The client's own words hold addresses, so none of them are passed on."""
+    def _translate_errors(self, revision: str | None) -> Iterator[None]:
+        """Raise the client's errors as FetchError. Its own messages hold addresses, so none of them is passed on."""
         endpoint = constants.ENDPOINT
         try:
             yield
@@ -111,11 +111,11 @@ class HuggingFace:
         except errors.RepositoryNotFoundError:
             raise repository.no_model(self.name, endpoint, LOGIN) from None
         except errors.HfHubHTTPError as error:
-            raise self._answered(error) from None
+            raise self._http_error(error) from None
         except (errors.RevisionResolutionError, errors.LocalEntryNotFoundError) as error:
             cause = error.__cause__
             if isinstance(cause, errors.HfHubHTTPError):
-                raise self._answered(cause) from None
+                raise self._http_error(cause) from None
             if isinstance(cause, errors.FileMetadataError):
                 raise repository.no_hub(endpoint, "HF_ENDPOINT") from None
             if isinstance(cause, errors.OfflineModeIsEnabled):
@@ -131,7 +131,7 @@ class HuggingFace:
             why = error.strerror or "a file is not of the size that was announced"
             raise repository.broken_off(self.name, endpoint, why) from None
 
-    def _answered(self, error: errors.HfHubHTTPError) -> FetchError:
+    def _http_error(self, error: errors.HfHubHTTPError) -> FetchError:
         status = error.response.status_code
         if status == 401:
             return repository.bad_token(constants.ENDPOINT, "HF_TOKEN", LOGIN)
@@ -146,7 +146,7 @@ class _StoppedError(Exception):
     """Another file has failed, or the user has asked to stop."""
 
 
-class _Bar:
+class _ProgressBar:
     """What the client takes for a progress bar."""
 
     on_bytes: ClassVar[OnBytes]
@@ -179,10 +179,10 @@ class _Bar:
         """The file is there."""
 
 
-def _patiently(call: Callable[[], T]) -> T:
-    """What `call` returns, tried again where the hub is busy or the line breaks; it waits as long as the hub asks.
+def _retry(call: Callable[[], T]) -> T:
+    """What `call` returns, tried TRIES times where the hub is busy or the connection breaks, as far apart as it asks.
 
-    The client itself does so for most requests, and not for all.
+    The client itself does so for most requests, but not for all.
     """
     for attempt in range(1, TRIES):
         try:

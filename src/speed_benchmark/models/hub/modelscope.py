@@ -71,12 +71,12 @@ class ModelScope:
         """Download `files`, several at a time; one that breaks off goes on where it was."""
 
         class Callback(ProgressCallback):
-            """Hears of the bytes of one file."""
+            """Told of the bytes of one file as they come."""
 
             def update(self, size: int) -> None:
                 on_bytes(size)
 
-        with self._explained(commit):
+        with self._translate_errors(commit):
             self._api.download_repo(
                 self.name,
                 "model",
@@ -87,37 +87,38 @@ class ModelScope:
             )
 
     def _list(self, revision: str) -> list[dict[str, Any]]:
-        with self._explained(revision):
+        with self._translate_errors(revision):
             entries = self._api.legacy.list_repo_files(self.name, "model", revision=revision, recursive=False)
             return [{key: entry.get(key) for key in ENTRY} for entry in entries]
 
     @contextmanager
-    def _explained(self, revision: str) -> Iterator[None]:
-        """Say in words what went wrong. The client's own words hold addresses, so none of them are passed on."""
+    def _translate_errors(self, revision: str) -> Iterator[None]:
+        """Raise the client's errors as FetchError. Its own messages hold addresses, so none of them is passed on."""
         endpoint = str(self._config.endpoint)
         try:
             yield
         except FileDownloadError as error:
-            raise self._failed(next(iter(error.failed_files.values()), error)) from None
+            raise self._fetch_error(next(iter(error.failed_files.values()), error)) from None
         except NotExistError:
-            raise self._missing(revision) from None
+            raise self._missing_error(revision) from None
         except (HubError, OSError) as error:
-            raise self._failed(error) from None
+            raise self._fetch_error(error) from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise repository.no_hub(endpoint, "MODELSCOPE_ENDPOINT") from None
 
-    def _missing(self, revision: str) -> FetchError:
-        """Whether the model is missing or only the revision."""
+    def _missing_error(self, revision: str) -> FetchError:
+        """The error of a model that is missing, or of a revision that it has not."""
         endpoint = str(self._config.endpoint)
         try:
             self._api.legacy.get_repo_info(self.name, "model")
         except NotExistError:
             return repository.no_model(self.name, endpoint, LOGIN)
         except (HubError, requests.RequestException, ValueError) as error:
-            return self._failed(error)
+            return self._fetch_error(error)
         return repository.no_revision(self.name, revision, endpoint)
 
-    def _failed(self, error: BaseException) -> FetchError:
+    def _fetch_error(self, error: BaseException) -> FetchError:
+        """The FetchError for an error of the client's."""
         endpoint = str(self._config.endpoint)
         if isinstance(error, AuthenticationError):
             return repository.bad_token(endpoint, "MODELSCOPE_API_TOKEN", LOGIN)

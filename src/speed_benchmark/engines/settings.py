@@ -1,0 +1,108 @@
+"""What an engine says of itself before anything heavy is imported: its options, and the facts that others must know."""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from speed_benchmark.cell import EngineSettings, options
+
+if TYPE_CHECKING:
+    from speed_benchmark.engines.protocol import Engine
+    from speed_benchmark.judge.judgement import Judged, Summary
+    from speed_benchmark.machine.device import Device
+    from speed_benchmark.record.record import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """Facts about an engine.
+
+    `requires` are modules that must be importable; `packages` the distributions whose versions decide its speed, the
+    most important first. `split` says how it uses several GPUs: "tensor" splits each layer over all of them, so that
+    their number must divide the attention heads; "layers" gives each its own layers, which take turns.
+    `preallocates` says that it takes its memory in advance, however little a cell needs. `environment` are prefixes of
+    variables that steer it. `length_option` and `memory_share_option` name the options, if any, that limit prompt plus
+    output and the share of the GPU's memory that it takes. `simulated` says that no figure of it is real.
+    """
+
+    title: str
+    requires: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    split: Literal["tensor", "layers"] = "layers"
+    preallocates: bool = False
+    environment: tuple[str, ...] = ()
+    length_option: str | None = None
+    memory_share_option: str | None = None
+    simulated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overhead:
+    """Seconds that an engine takes beyond what memory and arithmetic ask for, as `plan` estimates them.
+
+    `start_s` to start it, weights aside; `layer_s` for each layer of a decoding step. `launches_ahead` says that the
+    host runs ahead of the device, so that the slower of the two sets the pace and not their sum. `first_request_s` is
+    what the first request of a process takes beyond the later ones.
+    """
+
+    start_s: float = 1.0
+    layer_s: float = 0.0
+    launches_ahead: bool = False
+    first_request_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The options of one engine: each `Annotated[..., Option]` field is a flag, a key of suites, part of the cell and a
+    column of reports. The base of every engine's own; an entry point of `speed_benchmark.engines` names the subclass.
+    """  # noqa: D205 - one sentence
+
+    traits: ClassVar[Traits]
+
+    @classmethod
+    def engine(cls) -> "Engine":
+        """The engine itself; what is heavy is imported here, in the worker."""
+        raise NotImplementedError
+
+    @classmethod
+    def of(cls, settings: EngineSettings) -> Self:
+        """The options of `settings`; what it leaves out is at its implied value. Unknown ones are refused."""
+        implied = {name: option.implied for name, (_, option, _) in options(cls).items() if option.implied is not None}
+        return cls(**{**implied, **settings.options})
+
+    def stored(self) -> dict[str, Any]:
+        """The options as a cell keeps them: those that are given and not at their implied value."""
+        found = options(type(self))
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name in found}
+        return {name: value for name, value in values.items() if value is not None and value != found[name][1].implied}
+
+    def kept_tokens(self, total_tokens: int, sequences: int = 1) -> int:
+        """For how many tokens it makes room in its key-value cache: of so many sequences of `total_tokens` together."""
+        return sequences * total_tokens
+
+    def prefill_tokens(self, context_tokens: int, device: "Device") -> int:
+        """How many prompt tokens, of all sequences, it runs through the model at once."""
+        del device
+        return context_tokens
+
+    def overhead(self, device: "Device", *, quantized: bool, first_tokens: int) -> Overhead:
+        """What it takes beyond memory and arithmetic on `device`; `first_tokens` are those of the first request."""
+        del device, quantized, first_tokens
+        return Overhead()
+
+    def original_row(self, judged: "Judged") -> dict[str, object]:
+        """The row that the engine's script of the Qwen2.5 report wrote, and the verdict; empty without such a script.
+
+        Of a measurement that ended, or was interrupted; empty where there is no speed.
+        """
+        from speed_benchmark.record.outcome import Outcome
+
+        record, summary = judged.record, judged.judgement.summary
+        if summary is None or record.outcome not in (Outcome.OK, Outcome.INTERRUPTED):
+            return {}
+        columns = self.original_columns(record, summary)
+        return {**columns, "verdict": str(judged.judgement.verdict)} if columns else {}
+
+    def original_columns(self, record: "Record", summary: "Summary") -> dict[str, object]:
+        """Column -> value as that script wrote them."""
+        del record, summary
+        return {}

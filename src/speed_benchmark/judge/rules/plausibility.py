@@ -1,0 +1,39 @@
+"""Whether the figures can be what they seem: extrapolated ones, and those that the hardware can't reach."""
+
+from speed_benchmark.judge.judgement import Severity
+from speed_benchmark.judge.rules.disturbance import OTHER_CORES
+from speed_benchmark.judge.rules.rule import Found, rule
+from speed_benchmark.judge.seen import Seen
+
+
+@rule("predicted", Severity.NOTE, ("", "host_launch"))
+def predicted(seen: Seen) -> Found:
+    """Figures that come from a part of the output say so, and whether the whole may go at another pace."""
+    if not (seen.summary and seen.summary.predicted):
+        return
+    if seen.is_guess:
+        yield Severity.DOUBTFUL, {"variant": "host_launch"}
+    else:
+        yield {}
+
+
+@rule("not_predicted", Severity.INVALID)
+def not_predicted(seen: Seen) -> Found:
+    """The windows of a quick measurement are long enough to tell how the whole goes on."""
+    windows = {sample.window for sample in seen.record.samples}
+    timed = all(sample.is_timed for sample in seen.record.samples)
+    if seen.record.cell.protocol.quick and {"start", "end"} <= windows and timed and seen.summary is None:
+        yield {}
+
+
+@rule("above_roofline", Severity.INVALID, ("", "disturbed"))
+def above_roofline(seen: Seen) -> Found:
+    """No phase was faster than the device can be."""
+    peaks = seen.record.device_peaks
+    if seen.roofline is None or peaks is None or seen.roofline.highest_utilization <= 1:
+        return
+    share = seen.roofline.highest_utilization
+    if not seen.record.gpus and peaks.other_cores > OTHER_CORES:
+        yield Severity.DOUBTFUL, {"variant": "disturbed", "share": share}
+    else:
+        yield {"share": share}

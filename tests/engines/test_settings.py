@@ -1,0 +1,173 @@
+"""What engines say of themselves: their options as cells keep them, their room, their overhead, their scripts' rows."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, digest, options
+from speed_benchmark.engines import registry
+from speed_benchmark.engines.settings import Overhead, Settings
+from speed_benchmark.engines.transformers.settings import TransformersSettings
+from speed_benchmark.engines.vllm.settings import VllmSettings
+from speed_benchmark.machine.device import Device
+from speed_benchmark.testing.fake import FakeSettings
+
+GIB = 2**30
+CPU = Device(0, 64 * GIB, 1e10)
+A100 = Device(1, 80 * GIB, 2e12, "NVIDIA A100-SXM4-80GB", (8, 0))
+H200 = Device(1, 140 * GIB, 4.8e12, "NVIDIA H200", (9, 0))
+SMALL = Device(1, 24 * GIB, 1e12, "NVIDIA L4", (8, 9))
+
+BEFORE: dict[str, dict[str, Any]] = {
+    "transformers": {"attn_implementation": "sdpa", "compile": False},
+    "vllm": {"max_model_len": 32768, "gpu_memory_utilization": 0.9, "enforce_eager": False},
+}
+
+
+def cell(engine: str, stored: dict[str, Any], batch_size: int = 1) -> Cell:
+    return Cell(
+        model=Model(model_id_or_path="Qwen/Qwen2.5-0.5B-Instruct", weights="synthetic"),
+        workload=Workload(context_length=6144, batch_size=batch_size),
+        settings=EngineSettings(engine=engine, gpu_count=1, options=stored),
+        protocol=Protocol(),
+    )
+
+
+def id_before(engine: str, **own: Any) -> str:
+    """The id of that cell before engines brought their own options and batches came."""
+    return digest(
+        {
+            "model": {
+                "model_id_or_path": "Qwen/Qwen2.5-0.5B-Instruct",
+                "weights": "synthetic",
+                "use_modelscope": False,
+                "trust_remote_code": False,
+                "allow_pickle": False,
+            },
+            "workload": {"context_length": 6144, "generate_length": 2048, "sampling": "model", "seed": 1024},
+            "settings": {"engine": engine, "gpu_count": 1, "dtype": "auto", **own},
+            "protocol": {"repeats": 3, "warmups": 1, "processes": 1, "quick": False, "audit": False},
+        }
+    )
+
+
+@pytest.mark.parametrize("engine", BEFORE)
+def test_defaults_keep_the_ids_of_older_cells(engine: str) -> None:
+    stored = registry.settings_class(engine)().stored()
+    assert stored == BEFORE[engine]
+    assert cell(engine, stored).cell_id == id_before(engine, **BEFORE[engine])
+    assert registry.settings_of(EngineSettings(engine=engine, options=stored)) == registry.settings_class(engine)()
+
+
+def test_the_id_of_a_cell_measured_long_ago() -> None:
+    made = cell("vllm", VllmSettings().stored()).cell_id
+    assert made == "sha256:70916bbf0070238fdbbc0f269640ab7af31677f60107ed1fdd2b286708635634"
+
+
+def test_other_options_and_batches_are_other_cells() -> None:
+    eager = TransformersSettings(attn_implementation="eager").stored()
+    assert cell("transformers", eager).cell_id == id_before("transformers", attn_implementation="eager", compile=False)
+    usual = TransformersSettings().stored()
+    assert len({cell("transformers", usual, batch_size).cell_id for batch_size in (1, 2, 4)}) == 3
+
+
+def test_options_of_no_engine_are_refused() -> None:
+    with pytest.raises(TypeError, match="max_model_len"):
+        registry.settings_of(EngineSettings(engine="transformers", options={"max_model_len": 1}))
+
+
+def test_helps_are_as_before() -> None:
+    helps = {name: note.help for name, (_, note, _) in options(TransformersSettings, VllmSettings).items()}
+    assert helps == {
+        "attn_implementation": "attention of transformers",
+        "compile": "static cache and compiled decoding",
+        "max_model_len": "longest prompt plus output",
+        "gpu_memory_utilization": "share of the GPU's memory that vLLM takes",
+        "enforce_eager": "no CUDA graphs, no compilation",
+    }
+
+
+@pytest.mark.parametrize("module", ["transformers", "vllm"])
+def test_settings_import_nothing_heavy(module: str) -> None:
+    code = (
+        f"import speed_benchmark.engines.{module}.settings, sys; "
+        "print([name for name in ('pydantic', 'numpy', 'torch', 'transformers', 'vllm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_fake_engine_is_simulated_and_offered_to_nobody() -> None:
+    assert registry.names() == ("transformers", "vllm")
+    assert registry.find("fake") is FakeSettings
+    assert FakeSettings.traits.simulated
+    assert FakeSettings.traits.title == "Fake (simulated)"
+    assert not options(FakeSettings)
+    assert not any(registry.settings_class(name).traits.simulated for name in registry.names())
+
+
+@pytest.mark.parametrize(
+    ("settings", "total", "sequences", "kept"),
+    [
+        (TransformersSettings(), 100, 1, 100),
+        (TransformersSettings(), 100, 8, 800),
+        (VllmSettings(), 100, 1, 32768),
+        (VllmSettings(), 8192, 4, 32768),
+        (VllmSettings(), 8192, 8, 65536),
+        (VllmSettings(max_model_len=200), 100, 1, 200),
+    ],
+)
+def test_room_for_tokens(settings: Settings, total: int, sequences: int, kept: int) -> None:
+    assert settings.kept_tokens(total, sequences) == kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "context", "device", "tokens"),
+    [
+        (TransformersSettings(), 60000, H200, 60000),
+        (VllmSettings(), 1, H200, 16384),
+        (VllmSettings(), 60000, H200, 16384),
+        (VllmSettings(), 1, A100, 8192),
+        (VllmSettings(), 1, SMALL, 8192),
+        (VllmSettings(), 1, CPU, 8192),
+        (VllmSettings(max_model_len=1000), 1, H200, 1000),
+        (VllmSettings(max_model_len=1000), 4000, H200, 4000),
+    ],
+)
+def test_prompt_tokens_at_once(settings: Settings, context: int, device: Device, tokens: int) -> None:
+    assert settings.prefill_tokens(context, device) == tokens
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "quantized", "overhead"),
+    [
+        (TransformersSettings(), CPU, False, Overhead(start_s=15, layer_s=0.9e-3)),
+        (TransformersSettings(), CPU, True, Overhead(start_s=15, layer_s=1.1e-3)),
+        (TransformersSettings(), A100, False, Overhead(start_s=15, layer_s=0.9e-3, launches_ahead=True)),
+        (
+            TransformersSettings(),
+            H200,
+            False,
+            Overhead(start_s=15, layer_s=0.9e-3, launches_ahead=True, first_request_s=4.3),
+        ),
+        (
+            TransformersSettings(attn_implementation="eager"),
+            H200,
+            False,
+            Overhead(start_s=15, layer_s=0.9e-3, launches_ahead=True),
+        ),
+        (TransformersSettings(compile=True), CPU, False, Overhead(start_s=15, layer_s=0.9e-3)),
+        (TransformersSettings(compile=True), H200, False, Overhead(start_s=15, layer_s=0.118e-3, first_request_s=19)),
+        (VllmSettings(), H200, False, Overhead(start_s=45, layer_s=0.071e-3)),
+        (VllmSettings(), CPU, True, Overhead(start_s=45, layer_s=0.088e-3)),
+    ],
+)
+def test_overhead(settings: Settings, device: Device, *, quantized: bool, overhead: Overhead) -> None:
+    found = settings.overhead(device, quantized=quantized, first_tokens=100)
+    assert found.first_request_s == pytest.approx(overhead.first_request_s)
+    assert (found.start_s, found.layer_s, found.launches_ahead) == (
+        *(overhead.start_s, overhead.layer_s),
+        overhead.launches_ahead,
+    )

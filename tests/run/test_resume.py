@@ -1,0 +1,289 @@
+"""Which stored records answer for a cell, which are passed over and why, and what is said of it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speed_benchmark.cell import Cell, EngineSettings
+from speed_benchmark.engines.settings import Traits
+from speed_benchmark.errors import UserError
+from speed_benchmark.judge.judge import judge
+from speed_benchmark.models import source
+from speed_benchmark.record import format as formats
+from speed_benchmark.record.machine import Gpu
+from speed_benchmark.record.outcome import Cause, Outcome
+from speed_benchmark.record.record import Record
+from speed_benchmark.record.store import Store
+from speed_benchmark.run import resume
+from speed_benchmark.run.plan import LoadGroup
+from speed_benchmark.run.policy import Policy
+from speed_benchmark.run.resume import Survey, missing, summary, survey
+from speed_benchmark.testing.fake import FakeSettings
+from tests.run import made
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+Group = list[LoadGroup]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def put(store: Store, *records: Record) -> None:
+    for record in records:
+        store.write(record, judge(record).model_dump(mode="json"))
+
+
+def group(*cells: Cell) -> Group:
+    return [LoadGroup(cells, ())]
+
+
+def look(store: Store, groups: Group, **policy: Any) -> Survey:
+    return survey(groups, store, Policy(**policy), lambda *_: None)
+
+
+def elsewhere(record: Record) -> Record:
+    gpu = Gpu(index=0, name="NVIDIA H200", memory_bytes=141 * 2**30)
+    return record.model_copy(update={"machine": record.machine.model_copy(update={"gpus": (gpu,)})})
+
+
+def test_what_is_there_answers(store: Store) -> None:
+    put(store, made.record(made.cell(5)))
+    found = look(store, group(made.cell(5), made.cell(6)))
+    assert [(one.cell_id, one.outcome, one.is_new) for one in found.found] == [
+        (made.cell(5).cell_id, Outcome.OK, False)
+    ]
+    assert list(found.lines()) == []
+    assert [one.cells for one in missing(group(made.cell(5), made.cell(6)), found.found, 1)] == [(made.cell(6),)]
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_only_lasting_outcomes_answer(store: Store, outcome: Outcome) -> None:
+    """What may go otherwise at another try is tried again by the same command."""
+    record = made.record(made.cell(), outcome)
+    put(store, record.model_copy(update={"cause": Cause(message="so")}))
+    found = look(store, group(made.cell()))
+    lasting = {Outcome.OK, Outcome.OOM, Outcome.SKIPPED, Outcome.TOO_LONG, Outcome.UNSUPPORTED}
+    assert bool(found.found) == (outcome in lasting)
+    assert list(found.lines()) == ([] if outcome in lasting else [f"1 record passed over: {outcome}"])
+
+
+def test_another_machine_does_not_answer(store: Store) -> None:
+    put(store, *(elsewhere(made.record(made.cell(length))) for length in (5, 6, 7)))
+    cells = group(*(made.cell(length) for length in (5, 6, 7)))
+    found = look(store, cells)
+    assert found.found == ()
+    (line,) = found.lines()
+    assert line.startswith("3 records passed over: measured on another machine, GPUs: 1 x NVIDIA H200")
+    assert len(look(store, cells, accept="other-machines").found) == 3
+
+
+@pytest.fixture
+def engine_version(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The fake engine stands on a package that is installed here in this version."""
+    traits = Traits(title="Fake", packages=("fake-engine", "torch-like"))
+    monkeypatch.setattr(FakeSettings, "traits", traits)
+    monkeypatch.setattr(resume, "installed", lambda _: {"fake-engine": "2.0"})
+    return "2.0"
+
+
+def test_another_version_of_the_engine_does_not_answer(store: Store, engine_version: str) -> None:
+    put(store, made.record(made.cell(), packages={"fake-engine": "0.1"}))
+    found = look(store, group(made.cell()))
+    assert found.found == ()
+    assert list(found.lines()) == ["1 record passed over: measured with fake-engine 0.1, here is fake-engine 2.0"]
+    assert len(look(store, group(made.cell()), accept="other-machines,other-versions").found) == 1
+    put(store, made.record(made.cell(), packages={"fake-engine": engine_version, "unrelated": "7"}))
+    assert len(look(store, group(made.cell())).found) == 1
+
+
+@pytest.mark.usefixtures("engine_version")
+def test_a_package_that_only_one_of_them_has_is_another_version(store: Store) -> None:
+    put(store, made.record(made.cell(), packages={"fake-engine": "2.0", "torch-like": "1"}))
+    assert list(look(store, group(made.cell())).lines()) == [
+        "1 record passed over: measured with torch-like 1, here is no torch-like"
+    ]
+
+
+def test_what_was_measured_otherwise_does_not_answer(store: Store) -> None:
+    record = made.record(made.cell())
+    older = record.provenance.model_copy(update={"measurement_version": 0, "tool_version": "0.1.0"})
+    put(store, record.model_copy(update={"provenance": older}))
+    (line,) = look(store, group(made.cell())).lines()
+    assert "speed-benchmark 0.1.0 measured otherwise" in line
+
+
+def test_other_weights_in_the_same_folder_do_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, made.record(made.cell(), digest="sha256:before"))
+    monkeypatch.setattr(source, "weights_digest", lambda *_: "sha256:now")
+    (line,) = look(store, group(made.cell())).lines()
+    assert "other weights" in line
+    monkeypatch.setattr(source, "weights_digest", lambda *_: "sha256:before")
+    assert len(look(store, group(made.cell())).found) == 1
+    monkeypatch.setattr(source, "weights_digest", lambda *_: None)
+    assert len(look(store, group(made.cell())).found) == 1, "of a model on a hub nothing is known here"
+
+
+def test_weights_are_hashed_once_a_model(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [made.cell(length) for length in range(5, 15)]
+    put(store, *(made.record(cell, digest="sha256:now") for cell in cells))
+    asked: list[object] = []
+
+    def digest(model: object, _: object) -> str:
+        asked.append(model)
+        return "sha256:now"
+
+    monkeypatch.setattr(source, "weights_digest", digest)
+    assert len(look(store, group(*cells)).found) == 10
+    assert len(asked) == 1
+
+
+def put_of_each_kind(store: Store) -> Group:
+    """A valid record, a doubtful one, an invalid one and a failed one, at inputs 1 to 4."""
+    cells = [made.cell(length, repeats=repeats) for length, repeats in ((1, 6), (2, 6), (3, 6), (4, 6))]
+    for cell, verdict in zip(cells[:3], ("valid", "doubtful", "invalid"), strict=True):
+        code = {"code": "other_load", "severity": verdict, "values": {}}
+        judgement = {"verdict": verdict, "findings": [] if verdict == "valid" else [code]}
+        store.write(made.record(cell), judgement)
+    store.write(made.record(cells[3], Outcome.OOM), {"verdict": "invalid", "findings": []})
+    return group(*cells)
+
+
+@pytest.mark.parametrize(
+    ("retry", "answering"), [(None, [1, 2, 3, 4]), ("failed", [1, 2]), ("doubtful", [1, 4]), ("all", [])]
+)
+def test_retry(store: Store, retry: str | None, answering: list[int]) -> None:
+    cells = put_of_each_kind(store)
+    found = look(store, cells, retry=retry)
+    lengths = {cell.cell_id: cell.workload.context_length for cell in cells[0].cells}
+    assert sorted(lengths[one.cell_id] for one in found.found) == answering
+    assert list(found.lines()) == [], "who asks for it need not be told"
+
+
+def test_what_was_skipped_is_run_with_no_skip(store: Store) -> None:
+    skipped = made.record(made.cell(), Outcome.SKIPPED)
+    put(store, skipped.model_copy(update={"cause": Cause(kind="cannot_fit", message="no")}))
+    assert len(look(store, group(made.cell())).found) == 1
+    assert look(store, group(made.cell()), no_skip=True).found == ()
+
+
+def test_the_judgement_in_the_file_is_preferred(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judging thousands of records anew would take minutes."""
+    put_of_each_kind(store)
+
+    def judged(_: Record) -> None:
+        raise AssertionError("judged anew")
+
+    monkeypatch.setattr(resume, "judged", judged)
+    (one,) = look(store, group(made.cell(2, repeats=6))).found
+    assert (one.verdict, one.codes) == ("doubtful", ("other_load",))
+
+
+def test_a_file_without_judgement_is_judged(store: Store) -> None:
+    store.write(made.record(made.cell(repeats=1)))
+    (one,) = look(store, group(made.cell(repeats=1))).found
+    assert one.verdict == judge(made.record(made.cell(repeats=1))).verdict
+
+
+def test_the_newest_that_ran_to_its_end_answers(store: Store) -> None:
+    failed = made.record(made.cell(), Outcome.OOM, NOON + timedelta(hours=5))
+    records = [made.record(made.cell(), Outcome.OK, NOON + timedelta(hours=hour)) for hour in (2, 3, 1)]
+    put(store, failed, *records)
+    (one,) = look(store, group(made.cell())).found
+    assert one.created_at == (NOON + timedelta(hours=3)).isoformat()
+    assert len(look(store, group(made.cell()), rounds=3).found) == 3
+    assert len(look(store, group(made.cell()), rounds=9).found) == 4
+
+
+def test_each_file_is_read_once_and_only_what_is_asked_for_is_parsed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, *(made.record(made.cell(length)) for length in range(1, 21)))
+    read: list[Path] = []
+    parsed: list[bytes] = []
+    read_bytes, parse = Path.read_bytes, formats.parse
+
+    def counted_read(path: Path) -> bytes:
+        read.append(path)
+        return read_bytes(path)
+
+    def counted_parse(content: bytes) -> Record:
+        parsed.append(content)
+        return parse(content)
+
+    monkeypatch.setattr(Path, "read_bytes", counted_read)
+    monkeypatch.setattr(formats, "parse", counted_parse)
+    assert len(look(store, group(made.cell(5))).found) == 1
+    assert len([path for path in read if path.suffix == ".json"]) == len(set(read)) == 20
+    assert len(parsed) == 1
+
+
+def test_greedy_answers_are_taken_in_on_the_way(store: Store) -> None:
+    assert look(store, group(made.cell())).answers is None
+    cell = made.cell(sampling="greedy")
+    others = replace(cell, settings=EngineSettings(engine="another"))
+    put(store, made.record(others, digest="sha256:weights"))
+    answers = look(store, group(made.cell(6, sampling="greedy")), retry="all").answers
+    assert answers is not None
+    agreement = answers.agreement(made.record(cell, digest="sha256:weights"))
+    assert agreement is not None
+    assert (agreement.engine, agreement.agreed) == ("another", 4)
+
+
+def test_who_measures_all_again_does_not_read_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, made.record(made.cell()))
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("read"))
+    assert look(store, group(made.cell()), retry="all").found == ()
+
+
+def test_what_is_no_record_is_left_alone(store: Store) -> None:
+    (store.folder / "report.json").write_text('{"title": "a report"}')
+    (store.folder / "broken.json").write_text('{"record_id":"sha256:')
+    put(store, made.record(made.cell()))
+    assert len(look(store, group(made.cell())).found) == 1
+
+
+@pytest.mark.parametrize("accept", ["other-machine", "all", "other-machines;other-versions", ""])
+def test_what_can_be_accepted(accept: str) -> None:
+    with pytest.raises(UserError, match="--accept"):
+        Policy(accept=accept)
+
+
+def test_accept_takes_a_list() -> None:
+    assert Policy(accept="other-machines, other_versions").accepted == ["other-machines", "other-versions"]
+    assert Policy(accept=("other-versions",)).accepted == ["other-versions"]
+    assert Policy().accepted == []
+
+
+class TestSummary:
+    """One sentence on what is there already."""
+
+    def test_one_that_is_doubtful(self, store: Store) -> None:
+        now = datetime.now(UTC)
+        code = {"code": "other_load", "severity": "doubtful", "values": {}}
+        store.write(made.record(made.cell(), created_at=now), {"verdict": "doubtful", "findings": [code]})
+        found = look(store, group(made.cell())).found
+        assert summary(found, 1) == (
+            f"stored already: 1 of 1 (measured {now.astimezone():%H:%M}, doubtful: other_load); nothing to do; "
+            "--retry doubtful measures again"
+        )
+
+    def test_another_day(self, store: Store) -> None:
+        store.write(made.record(made.cell(), created_at=NOON), {"verdict": "valid", "findings": []})
+        found = look(store, group(made.cell())).found
+        day = f"{NOON.astimezone():%Y-%m-%d}"
+        assert summary(found, 1) == (
+            f"stored already: 1 of 1 (measured {day}, valid); nothing to do; --retry all measures again"
+        )
+        assert summary(found, 3) == f"stored already: 1 of 3 (measured {day}, valid); 2 to measure"
+
+    def test_a_sweep(self, store: Store) -> None:
+        found = look(store, put_of_each_kind(store)).found
+        said = summary(found, 4)
+        assert said.startswith("stored already: 4 of 4 (measured 2026-01-0")
+        assert all(part in said for part in ("1 valid", "1 doubtful", "1 invalid", "1 oom"))
+        assert said.endswith("nothing to do; --retry failed measures again")
