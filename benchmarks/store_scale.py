@@ -73,7 +73,7 @@ def main() -> int:
     failed = False
     with tempfile.TemporaryDirectory() as name:
         model, out = synthesize(TINY, GENERATION, Path(name) / "model"), Path(name) / "out"
-        (model / "fake.json").write_text(json.dumps({"prefill_s": 0.1, "token_s": 0.0101}))
+        (model / "fake.json").write_text(json.dumps({"prefill_s": 0.1, "token_s": 0.0101234567}))
         _, _, status = run(*asked(model, out, "1"))
         assert status == 0, "the fake engine failed"
         first = read(next(out.glob("*.json")))

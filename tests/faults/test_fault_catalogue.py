@@ -19,6 +19,8 @@ from speed_benchmark.record.record import Record
 from tests.faults.sweeps import Ran, arguments, make_model, processes_left, run
 from tests.faults.tallies import Tally
 
+pytestmark = pytest.mark.engine
+
 LIMITS = ("--load_limit_s", "3", "--first_token_limit_s", "3", "--token_limit_s", "2", "--close_limit_s", "2")
 SWEEPS = 4
 STAGES: dict[str, dict[str, Any]] = {

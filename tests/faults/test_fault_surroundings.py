@@ -23,6 +23,8 @@ from tests.faults.sweeps import Ran, arguments, make_model, processes_left, run,
 from tests.faults.tallies import Tally
 from tests.run.signals import worker_of
 
+pytestmark = pytest.mark.engine
+
 MEMORY_GROUP = Path("/sys/fs/cgroup/memory")
 SHIM = Path(__file__).parent / "shim"
 EAT = {"faults": [{"action": "eat_memory", "at": "generate", "request": 1}]}

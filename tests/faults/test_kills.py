@@ -6,7 +6,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.faults.tallies import counts
+
+pytestmark = pytest.mark.engine
 
 LANES = 2
 KILLS = 200

@@ -13,6 +13,8 @@ from tests.faults.file_operations import Operation, Watched
 from tests.faults.sweeps import arguments, make_model, run
 from tests.faults.tallies import Tally
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Record:

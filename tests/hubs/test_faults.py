@@ -13,6 +13,8 @@ from tests.hubs.client import FETCH, MODEL, Client
 from tests.hubs.servers import Fault, Hub
 from tests.hubs.test_fetch import HUBS, Flags, damage, expected_digest
 
+pytestmark = pytest.mark.slow
+
 SHARD = "model-00002-of-00004.safetensors"
 CHUNK_BYTES = 1 << 16
 FEW_TRIES = {"MODELSCOPE_DOWNLOAD_MAX_RETRIES": "1"}

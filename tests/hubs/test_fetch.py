@@ -11,6 +11,8 @@ import pytest
 from tests.hubs.client import MODEL, NOT_NEEDED, Client
 from tests.hubs.servers import Hub, Repo, serve
 
+pytestmark = pytest.mark.slow
+
 HUBS = pytest.mark.parametrize("hub_of", [{}, {"use_modelscope": True}], ids=["huggingface", "modelscope"])
 Flags = dict[str, Any]
 

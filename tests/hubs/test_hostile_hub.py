@@ -12,6 +12,8 @@ from tests.hubs.client import FETCH, MODEL, Client
 from tests.hubs.servers import Fault, Hub
 from tests.hubs.test_fetch import HUBS, Flags, expected_digest
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE = (
     "../../../../../escaped.json",
     "/tmp/escaped.json",  # noqa: S108 - nothing is written there

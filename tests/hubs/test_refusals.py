@@ -6,6 +6,8 @@ from tests.hubs.client import MODEL, Client
 from tests.hubs.servers import Fault, Hub
 from tests.hubs.test_fetch import HUBS, Flags
 
+pytestmark = pytest.mark.slow
+
 
 def said(answer: Flags) -> str:
     error = str(answer["error"])

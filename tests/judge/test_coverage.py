@@ -28,6 +28,8 @@ from speed_benchmark.judge.statistics import (
 from speed_benchmark.record.sample import Sequence
 from tests.judge.judging import Make
 
+pytestmark = pytest.mark.slow
+
 SETS = 20_000
 TRUE = 100.0
 HONEST = (0.93, 0.97)

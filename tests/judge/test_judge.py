@@ -34,7 +34,7 @@ def test_a_judgement_leaves_the_outcome_alone(fake_record: Make) -> None:
     assert fake_record([2.0] * 3, prefix_caching=True).record.outcome is Outcome.OK
 
 
-@pytest.mark.parametrize("outcome", set(Outcome) - {Outcome.OK})
+@pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.OK}))
 def test_what_did_not_end_well_is_invalid_without_a_finding(fake_record: Make, outcome: Outcome) -> None:
     failed = fake_record([2.0] * 6, outcome=outcome)
     assert (failed.judgement.verdict, failed.judgement.findings) == (Verdict.INVALID, ())

@@ -67,6 +67,7 @@ def test_what_the_driver_keeps_for_itself_makes_no_gpu_busy(gpus: Put) -> None:
         ({"MemoryInfo": memory(4 * 2**30)}, "GPU 3 has 4.0 GiB taken"),
         ({"UtilizationRates": SimpleNamespace(gpu=97)}, "GPU 3 is 97 % busy"),
     ],
+    ids=["this process", "an unknown process", "memory", "utilization"],
 )
 def test_a_busy_gpu_is_told(gpus: Put, changed: dict[str, object], text: str) -> None:
     gpus(**IDLE | changed)

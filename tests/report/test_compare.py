@@ -85,6 +85,7 @@ def test_over_all_is_the_mean_of_the_logs_with_its_own_interval(base: Measured, 
     assert least <= width <= most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 @pytest.mark.parametrize("repeats", [6, 10])
 def test_pairs_of_the_same_are_called_different_at_most_one_time_in_twenty(

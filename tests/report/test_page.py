@@ -17,6 +17,8 @@ from speed_benchmark.report.rows import shown_columns
 from speed_benchmark.report.words import Language, words
 from tests.report.made import shown, vary
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., CompletedProcess[str]]
 PHONE = {"width": 390, "height": 844}
 

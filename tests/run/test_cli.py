@@ -13,6 +13,8 @@ from speed_benchmark.record.machine import DevicePeaks, Gpu, Machine, MachineSta
 from speed_benchmark.report.inventory import Inventory, print_inventory
 from speed_benchmark.report.soundness import print_verified
 
+pytestmark = pytest.mark.engine
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Model = Callable[..., Path]
 

@@ -12,6 +12,8 @@ from speed_benchmark.record.record import Record
 from tests.faults.sweeps import Ran, arguments, make_model, processes_left, run, stored
 from tests.run.signals import interrupt, start, wait_for_line, worker_of
 
+pytestmark = pytest.mark.engine
+
 LENGTHS = "5,6,7"
 PROCESSES = ("--processes", "2")
 

@@ -18,6 +18,8 @@ from speed_benchmark.record.store import Store
 from tests.faults.sweeps import processes_left
 from tests.shapes import TINY
 
+pytestmark = pytest.mark.engine
+
 pytest.importorskip("vllm")
 
 SUITE = """

@@ -15,6 +15,8 @@ from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.store import read
 
+pytestmark = pytest.mark.engine
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Model = Callable[..., Path]
 

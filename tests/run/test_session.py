@@ -31,6 +31,8 @@ from speed_benchmark.worker import events
 from tests.faults.sweeps import make_model
 from tests.run import made
 
+pytestmark = pytest.mark.engine
+
 
 class Watcher(NullObserver):
     """Notes what it is told."""

@@ -17,6 +17,8 @@ from speed_benchmark.run.sweep import cores_of
 from tests.faults.sweeps import arguments, make_model, run
 from tests.run.signals import interrupt, start
 
+pytestmark = pytest.mark.engine
+
 SHIM = Path(__file__).parents[1] / "faults" / "shim"
 
 

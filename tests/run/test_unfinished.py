@@ -12,6 +12,8 @@ from speed_benchmark.record.store import Store, StoreError
 from speed_benchmark.run.unfinished import FOLDER, Unfinished, recover
 from tests.run import made
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:

