@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from speed_benchmark.machine import idle, nvml
+from speed_benchmark.run.environment import worker_environment
 from tests.machine.fake_pynvml import FakeNvml, NVMLError, memory, process
 
 Put = Callable[..., FakeNvml]
@@ -159,3 +160,4 @@ def test_cuda_is_told_the_index_or_the_mig_device(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [nvml.cuda_name(0), nvml.cuda_name(1)] == names
+    assert worker_environment((0, 1))["CUDA_VISIBLE_DEVICES"] == ",".join(names)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from speed_benchmark.run.environment import is_secret, steering, worker_environment
+from speed_benchmark.run.plan import LoadGroup
 from speed_benchmark.run.provenance import installed, provenance
+from speed_benchmark.run.sweep import _all_gpus
 from tests.faults.sweeps import arguments, make_model
 
 SECRETS = ("NVIDIA_API_KEY", "ENGINE_API_KEY", "NCCL_TOKEN", "PYTHON_PASSWORD", "CUDA_SECRET", "XDG_SESSION_TOKEN")
@@ -83,3 +85,9 @@ def test_what_a_worker_really_has(tmp_path: Path) -> None:
 def test_versions_that_are_installed() -> None:
     found = installed(("pydantic", "no-such-package-at-all"))
     assert list(found) == ["pydantic"]
+
+
+def test_gpus_that_are_named_need_no_visible_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--gpus says which: CUDA_VISIBLE_DEVICES may then say anything, with --parallel too."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-00000000")
+    assert _all_gpus([LoadGroup((), (3, 1)), LoadGroup((), (2,))]) == [1, 2, 3]

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from speed_benchmark.machine import nvml
+
 # What locates programs, libraries, caches and devices.
 _PASSED = {
     *("CC", "CXX", "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
@@ -32,7 +34,7 @@ def worker_environment(gpus: Sequence[int], prefixes: Sequence[str] = ()) -> dic
     }
     return passed | {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
+        "CUDA_VISIBLE_DEVICES": ",".join(map(nvml.cuda_name, gpus)),
         "HF_HUB_OFFLINE": "1",  # everything was fetched by the parent
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",

@@ -107,7 +107,7 @@ class _Sweep:
         for model in dict.fromkeys(cell.model for group in groups for cell in group.cells):  # no downloads beside a run
             with suppress(FetchError, UserError), self._context.interrupt.abrupt():
                 fetch(model, self._context.observer.fetching)
-        gpus = sorted({*parse_gpus(None), *(gpu for group in groups for gpu in group.gpus)})
+        gpus = _all_gpus(groups)
         waiting, free = [group for group in groups if group.gpus], set(gpus)
         running: dict[Future[None], LoadGroup] = {}
         with ThreadPoolExecutor(max(1, len(gpus))) as threads:
@@ -145,6 +145,14 @@ class _Sweep:
             yield
         finally:
             self._running.remove(session)
+
+
+def _all_gpus(groups: Sequence[LoadGroup]) -> list[int]:
+    """The GPUs that are visible here, and those that `groups` name, whatever CUDA_VISIBLE_DEVICES says."""
+    named = {gpu for group in groups for gpu in group.gpus}
+    with suppress(UserError):  # it names none of this machine, and the groups have theirs by --gpus
+        named |= set(parse_gpus(None))
+    return sorted(named)
 
 
 def place(group: LoadGroup, free: set[int]) -> LoadGroup | None:
