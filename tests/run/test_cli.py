@@ -40,6 +40,7 @@ def test_json_is_the_bytes_of_the_files(fake: Command, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stdout == "".join(path.read_text() for path in records(tmp_path))
     again = fake("run", "--batch_size", "1,4", "--json", "--quiet")
+    assert again.stderr.startswith("stored already: 2 of 2 ")  # --quiet too replays nothing in silence
     assert again.stdout == done.stdout, "what is stored answers"
     assert len(records(tmp_path)) == 2
 

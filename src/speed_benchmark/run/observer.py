@@ -1,5 +1,6 @@
 """Who watches a sweep: a terminal, a log, a test, or nobody."""
 
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -34,7 +35,7 @@ class Observer(Protocol):
 
 
 class NullObserver:
-    """Shows nothing."""
+    """Shows no progress; what is said to the user comes all the same, so that nothing is replayed in silence."""
 
     def __enter__(self) -> Self:
         return self
@@ -57,4 +58,5 @@ class NullObserver:
         """Nothing."""
 
     def said(self, line: str) -> None:
-        """Nothing."""
+        """On standard error."""
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
