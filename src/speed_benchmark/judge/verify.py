@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.judge.judge import judge
@@ -51,7 +51,7 @@ def verify(paths: Sequence[Path]) -> Iterator[Verified]:
     yield from parallel_map(_verified, list(reversed(once.values())))
 
 
-def differences(stored: Mapping[str, Any], derived: Mapping[str, Any]) -> list[str]:
+def differences(stored: Mapping[str, object], derived: Mapping[str, object]) -> list[str]:
     """What differs between a stored judgement and the one of this version, a line each.
 
     What only one of them has is no difference, as an optional field is that came later; a finding is one.
@@ -107,8 +107,8 @@ def _unlike_findings(stored: object, derived: object) -> Iterator[str]:
                 yield from _unlike(code, old, new)
 
 
-def _by_code(findings: object) -> defaultdict[str, list[dict[str, Any]]]:
-    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+def _by_code(findings: object) -> defaultdict[str, list[dict[str, object]]]:
+    found: defaultdict[str, list[dict[str, object]]] = defaultdict(list)
     for finding in findings if isinstance(findings, list) else ():
         if isinstance(finding, dict):
             found[str(finding.get("code"))].append({key: finding[key] for key in finding if key != "code"})

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from speed_benchmark.models import weights
+from speed_benchmark.models.config import Config
 
 MAX_BYTES = {
     "config.json": 1_000_000,
@@ -46,7 +46,7 @@ def check_folder(folder: Path) -> None:
     check_sizes(sizes_bytes)
 
 
-def check_code(folder: Path, config: Mapping[str, Any], *, trust_remote_code: bool) -> None:
+def check_code(folder: Path, config: Config, *, trust_remote_code: bool) -> None:
     """Raise ValueError where the checkpoint brings code that was not allowed, naming the files that would run."""
     elsewhere = [reference for reference in _references(config) if "--" in reference]
     if elsewhere:
@@ -59,7 +59,7 @@ def check_code(folder: Path, config: Mapping[str, Any], *, trust_remote_code: bo
         raise ValueError(f"would run code of its own ({shown}); read it, then add --trust_remote_code{_pin(folder)}")
 
 
-def check_weights(config: Mapping[str, Any], weight_file_bytes: int) -> None:
+def check_weights(config: Config, weight_file_bytes: int) -> None:
     """Raise ValueError where `config` describes other weights than the files hold.
 
     For far more weights than there are an engine would make room; `transformers_weights` names other files.
@@ -78,12 +78,12 @@ def check_weights(config: Mapping[str, Any], weight_file_bytes: int) -> None:
         )
 
 
-def has_code(config: Mapping[str, Any]) -> bool:
+def has_code(config: Config) -> bool:
     """Whether `config` names code that comes with the model."""
     return bool(_references(config))
 
 
-def _references(config: Mapping[str, Any]) -> list[str]:
+def _references(config: Config) -> list[str]:
     """Classes of `auto_map`, as `module.Class` or `owner/name--module.Class`."""
     auto_map = config.get("auto_map")
     if not auto_map:

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -33,12 +32,12 @@ def seal(record: Record) -> Record:
     return record.model_copy(update={"record_id": _hash(_evidence(record))})
 
 
-def serialize(record: Record, judgement: Mapping[str, Any] | None = None) -> bytes:
+def serialize(record: Record, judgement: Mapping[str, object] | None = None) -> bytes:
     """The bytes of a sealed record's file, with the judgement of the day for those who read JSON."""
     return _assembled(record.record_id, _evidence(record), judgement)
 
 
-def upgrade(content: bytes, judgement: Mapping[str, Any] | None = None) -> bytes:
+def upgrade(content: bytes, judgement: Mapping[str, object] | None = None) -> bytes:
     """The bytes of a file of an older schema as this one writes them; raises what `parse` does."""
     evidence = _migrated(content)
     return _assembled(_hash(evidence), evidence, judgement)
@@ -63,7 +62,7 @@ def parse(content: bytes) -> Record:
     return _validated(evidence).model_copy(update={"record_id": identity})
 
 
-def judgement(content: bytes) -> dict[str, Any]:
+def judgement(content: bytes) -> dict[str, object]:
     """The judgement that stands in a record's file; {} where none does, or none that can be read."""
     start = content.rfind(_JUDGEMENT)
     try:
@@ -77,7 +76,7 @@ def _evidence(record: Record) -> str:
     return canonical_json(record.model_dump(mode="json", exclude={"record_id"}))
 
 
-def _assembled(identity: str, evidence: str, judgement: Mapping[str, Any] | None) -> bytes:
+def _assembled(identity: str, evidence: str, judgement: Mapping[str, object] | None) -> bytes:
     told = f',"judgement":{canonical_json(judgement)}' if judgement else ""
     return f'{{"record_id":"{identity}",{evidence[1:-1]}{told}}}\n'.encode()
 

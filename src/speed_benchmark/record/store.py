@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.files import write_whole
@@ -78,7 +77,7 @@ class Store:
         if free_bytes < ROOM_BYTES:
             raise StoreError(f"only {free_bytes / 2**20:.0f} MiB are free for {self.folder}; make room")
 
-    def write(self, record: Record, judgement: Mapping[str, Any] | None = None) -> tuple[Record, Path]:
+    def write(self, record: Record, judgement: Mapping[str, object] | None = None) -> tuple[Record, Path]:
         """Store `record` durably: when this returns, it survives a power cut. Returns it with its id, and its path.
 
         Raises StoreError where the folder does not take it; the record is then in the folder for temporary files,

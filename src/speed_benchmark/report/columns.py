@@ -52,7 +52,7 @@ class Column:
         """`value` in the column's unit."""
         return value * SCALES.get(self.unit, 1.0)
 
-    def text(self, values: Mapping[str, Any], words: Words) -> str:
+    def text(self, values: Mapping[str, object], words: Words) -> str:
         """What a row of `values` shows in this column; empty where it has nothing."""
         first = self._text(values.get(self.name), words)
         if not self.to or not first:
@@ -92,7 +92,7 @@ def columns(rows: type[Frozen]) -> tuple[Column, ...]:
     )
 
 
-def option_columns(options: Sequence[Mapping[str, Any]], template: Column) -> list[Column]:
+def option_columns(options: Sequence[Mapping[str, object]], template: Column) -> list[Column]:
     """A column like `template` for each option that any of the rows has, in the order in which they come."""
     names = dict.fromkeys(name for row in options for name in row)
     return [

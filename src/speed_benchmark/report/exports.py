@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.report.rows import Row
@@ -29,7 +28,7 @@ def to_json(rows: Sequence[Frozen]) -> str:
     return json.dumps(_records(rows), indent=1, ensure_ascii=False) + "\n"
 
 
-def _records(rows: Sequence[Frozen]) -> list[dict[str, Any]]:
+def _records(rows: Sequence[Frozen]) -> list[dict[str, object]]:
     """Name -> value of each row, all with the same names: an option of an engine that only some have is None else."""
     records = [row.values if isinstance(row, Row) else row.model_dump(mode="json") for row in rows]
     names = dict.fromkeys(name for record in records for name in record)

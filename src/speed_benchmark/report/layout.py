@@ -73,7 +73,7 @@ def one_line(text: str) -> str:
     return " ".join("".join(" " if unicodedata.category(c)[0] == "C" else c for c in text).split())
 
 
-def fill(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], said: Words) -> list[Filled]:
+def fill(columns: Sequence[Column], rows: Sequence[Mapping[str, object]], said: Words) -> list[Filled]:
     """The texts of `columns`, as far as any row has one."""
     filled = [Filled(one, one.heading(said), tuple(one.text(row, said) for row in rows)) for one in columns]
     return _told(filled)
@@ -138,7 +138,11 @@ def _told(filled: Sequence[Filled]) -> list[Filled]:
 
 
 def _filled(
-    column: Column, rows: Sequence[Row], values: Sequence[Mapping[str, Any]], speed: Callable[[Row], str], said: Words
+    column: Column,
+    rows: Sequence[Row],
+    values: Sequence[Mapping[str, object]],
+    speed: Callable[[Row], str],
+    said: Words,
 ) -> Filled:
     """A column of `rows`. Two say more than their field: why there is no speed, and of which memory it is."""
     if column.name == SPEED:

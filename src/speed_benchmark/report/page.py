@@ -89,7 +89,7 @@ def _vega() -> str:
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
-def _columns(rows: Sequence[Row], said: Words) -> list[dict[str, Any]]:
+def _columns(rows: Sequence[Row], said: Words) -> list[dict[str, object]]:
     """The columns of the page, as its script reads them, with the places that show them."""
     values = [row.values for row in rows]
     return [
@@ -108,7 +108,7 @@ def _columns(rows: Sequence[Row], said: Words) -> list[dict[str, Any]]:
     ]
 
 
-def _is_shown(column: Column, place: Place, values: Sequence[Mapping[str, Any]], said: Words) -> bool:
+def _is_shown(column: Column, place: Place, values: Sequence[Mapping[str, object]], said: Words) -> bool:
     """Whether the rows have something to say in a column at `place`."""
     if place not in column.where:
         return False
@@ -137,6 +137,6 @@ def _resource(name: str) -> str:
     return (files("speed_benchmark.report") / name).read_text(encoding="utf-8")
 
 
-def _compact(row: dict[str, Any]) -> dict[str, Any]:
+def _compact(row: dict[str, object]) -> dict[str, object]:
     """What a row has to say; a 0 is a figure."""
     return {name: value for name, value in row.items() if (value == 0 and value is not False) or value}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -133,7 +133,7 @@ class Row(Frozen):
         return f"{self.context_length} x {self.batch_size}" if self.batch_size > 1 else str(self.context_length)
 
     @property
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """Name -> value of all fields, with each of the engine's options in place of `options`."""
         found = dict(self)
         options = found.pop("options")
@@ -158,7 +158,7 @@ def row(judged: Judged, file: str, language: Language = "en") -> Row:
     speed = summary.generation_tokens_per_s if summary else None
     interval = speed.interval if speed else None
     requests = statistics.whole_requests(record.samples, cell) if summary else []
-    named: dict[str, Any] = {
+    named: dict[str, object] = {
         "model": base_name(record),
         "quantization": quantization(record),
         "generation_tokens_per_s_low": interval.low if interval else None,
@@ -274,14 +274,14 @@ def natural(text: str) -> list[tuple[int, float, str]]:
     return [(0, float(part), "") if part[0].isdecimal() else (1, 0.0, part) for part in parts]
 
 
-def _found(judged: Judged, names: Iterable[str]) -> dict[str, Any]:
+def _found(judged: Judged, names: Iterable[str]) -> dict[str, object]:
     """The values of `names` in the parts of a record; the first part that has one counts."""
     record, judgement = judged.record, judged.judgement
     summary, cell = judgement.summary, record.cell
     results = (summary, summary and summary.need, summary and summary.memory, judgement.roofline, judgement)
     asked = (cell.workload, cell.settings, cell.protocol)
     parts = (*results, record.loaded, *asked, record.checkpoint, record.machine, record)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for part in reversed(parts):
         values |= {name: value for name, value in (vars(part) if part else {}).items() if value is not None}
     found = {name: values[name] for name in names if name in values}

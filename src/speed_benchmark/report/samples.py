@@ -116,13 +116,13 @@ def check_parquet() -> None:
         raise UserError("--format", "parquet", f"needs pyarrow; {_EXTRA}") from None
 
 
-def _of_record(record: Record) -> dict[str, Any]:
+def _of_record(record: Record) -> dict[str, object]:
     """What all rows of a record share: fields of its row whose figures are of no request."""
     shared = SampleRow.model_fields.keys() & Row.model_fields.keys() - _OWN
     return row(judged(record), "").model_dump(include=shared)
 
 
-def _of_request(sample: Sample) -> dict[str, Any]:
+def _of_request(sample: Sample) -> dict[str, object]:
     """What all rows of a request share."""
     timed, decodes = sample.duration_s > 0, statistics.decodes(sample)
     return {
@@ -137,7 +137,7 @@ def _of_request(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _of_sequence(sample: Sample, sequence: Sequence) -> dict[str, Any]:
+def _of_sequence(sample: Sample, sequence: Sequence) -> dict[str, object]:
     times_s, timed = sequence.token_times_s, sample.duration_s > 0
     decodes = len(times_s) > 1 and times_s[-1] > times_s[0]
     return {
