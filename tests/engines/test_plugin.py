@@ -17,6 +17,8 @@ from speed_benchmark.record.store import read
 from speed_benchmark.run import estimate
 from tests.engines.echo import EchoSettings
 
+pytestmark = pytest.mark.engine
+
 SOURCE = Path(__file__).with_name("echo.py")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "engines.md"
 ENTRY_POINTS = "[speed_benchmark.engines]\necho = echo:EchoSettings\n"

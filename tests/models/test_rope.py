@@ -68,6 +68,7 @@ def test_a_yarn_of_the_models_own_is_kept() -> None:
     assert overrides["rope_parameters"] == own | {"rope_type": "yarn", "rope_theta": 1000000.0}
 
 
+@pytest.mark.slow
 def test_transformers_takes_the_overrides() -> None:
     from transformers import Qwen2Config
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding

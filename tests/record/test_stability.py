@@ -17,6 +17,8 @@ import pytest
 
 import speed_benchmark
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 EDITS = {

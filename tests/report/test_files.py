@@ -26,6 +26,8 @@ from speed_benchmark.report.samples import SampleRow, write_jsonl, write_parquet
 from speed_benchmark.report.schemas import schemas
 from tests.report.made import record, shown, vary
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., CompletedProcess[str]]
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
 

@@ -23,6 +23,8 @@ from speed_benchmark.report.formats import render
 from speed_benchmark.report.words import Format, Language, words
 from tests.report.made import GIB, record, shown, vary
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., CompletedProcess[str]]
 

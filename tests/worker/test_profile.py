@@ -13,6 +13,8 @@ from speed_benchmark.engines.protocol import LoadRequest, Request, Sampling
 from speed_benchmark.testing.fake import FakeEngine
 from speed_benchmark.worker.profile import TOKENS, _Watch, covered, device_busy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("spans", "length"),
