@@ -18,7 +18,8 @@ from scipy.stats import binomtest
 
 from speed_benchmark.cell import Cell, Model, Protocol, Workload
 from speed_benchmark.judge.judge import judged
-from speed_benchmark.record.store import Store, read
+from speed_benchmark.record.folder import read
+from speed_benchmark.record.store import Store
 from speed_benchmark.report.compare import Change, compare, measured
 from speed_benchmark.run.interrupt import Interrupt
 from speed_benchmark.run.limits import Limits

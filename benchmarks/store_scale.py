@@ -18,9 +18,9 @@ from pathlib import Path
 
 from speed_benchmark.judge.judge import judge
 from speed_benchmark.models.synthetic import synthesize
+from speed_benchmark.record.folder import read
 from speed_benchmark.record.format import seal, serialize
 from speed_benchmark.record.record import Record
-from speed_benchmark.record.store import read
 from tests.shapes import GENERATION, TINY
 
 LIMIT_S, LIMIT_BYTES, LIMIT_RECORDS = 20.0, 2**30, 10_000

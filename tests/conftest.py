@@ -6,13 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from speed_benchmark.models.synthetic import synthesize
+from tests.attacks.rows import ROWS
 from tests.shapes import GENERATION, TINY
 
 # A shell starts what runs in the background deaf to Ctrl-C, and children inherit that: the tests send it to them.
@@ -53,3 +54,23 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note in the report of a test which attacks it shows to be met; the report also reaches another process."""
+    report = yield
+    report.user_properties += [("attack", number) for mark in item.iter_markers("attack") for number in mark.args]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many attacks were tried, and how many met by all tests that carry their number."""
+    tried: dict[object, bool] = {}
+    for kind in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(kind, []):
+            for name, number in report.user_properties:
+                if name == "attack":
+                    tried[number] = tried.get(number, True) and kind == "passed"
+    if tried:
+        terminalreporter.write_line(f"attacks: {sum(tried.values())} met of {len(tried)}, of {len(ROWS)} known")

@@ -1,5 +1,7 @@
 """The one error a user is meant to read."""
 
+from speed_benchmark.terminal import one_line
+
 
 class UserError(Exception):
     """Bad input, said in one line: the option, the value given, and what to do.
@@ -12,7 +14,7 @@ class UserError(Exception):
         self.option = option
         self.value = value
         self.cure = cure
-        super().__init__(" ".join(f"{option} {_shown(value)}: {cure}".split()))
+        super().__init__(one_line(f"{option} {_shown(value)}: {cure}"))
 
 
 def _shown(value: object) -> str:

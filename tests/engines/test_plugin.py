@@ -13,7 +13,7 @@ from speed_benchmark.engines import registry
 from speed_benchmark.judge.judge import judged
 from speed_benchmark.machine.device import Device
 from speed_benchmark.models import catalogue
-from speed_benchmark.record.store import read
+from speed_benchmark.record.folder import read
 from speed_benchmark.run import estimate
 from tests.engines.echo import EchoSettings
 

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from speed_benchmark.cell import canonical_json, digest
+from speed_benchmark.record.folder import read
 from speed_benchmark.record.format import DamagedRecordError
 from speed_benchmark.record.outcome import Outcome
-from speed_benchmark.record.store import Store, read
+from speed_benchmark.record.store import Store
 from tests.faults.sweeps import Ran, arguments, make_model, processes_left, run, stored
 from tests.faults.tallies import Tally
 from tests.run.signals import worker_of

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from speed_benchmark.record.folder import read
 from speed_benchmark.record.format import DamagedRecordError, parse
 from speed_benchmark.record.record import Record
-from speed_benchmark.record.store import Store, read
+from speed_benchmark.record.store import Store
 from tests.faults.file_operations import Operation, Watched
 from tests.faults.sweeps import arguments, make_model, run
 from tests.faults.tallies import Tally

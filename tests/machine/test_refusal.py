@@ -10,9 +10,10 @@ import pytest
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
 from speed_benchmark.judge.judge import judge
 from speed_benchmark.machine import idle
+from speed_benchmark.record.folder import read
 from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.record import Record
-from speed_benchmark.record.store import Store, read
+from speed_benchmark.record.store import Store
 from speed_benchmark.run.interrupt import Interrupt
 from speed_benchmark.run.limits import Limits
 from speed_benchmark.run.observer import NullObserver

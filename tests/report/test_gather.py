@@ -38,7 +38,7 @@ def test_several_processes_find_what_one_does(
     assert together == alone
     assert alone[1] == 1
     damaged = f"damaged: {changed}: its content does not match its record_id"
-    assert alone[2].splitlines() == [damaged, f"passed over: {foreign}: it is JSON, and no record"]
+    assert alone[2].splitlines() == [damaged, f"passed over: {foreign}: it is no record"]
     ids = [entry.row.record_id for entry in alone[0]]
     assert len(ids) == len(set(ids)) >= len(golden_records) - 1
 

@@ -10,10 +10,10 @@ import pytest
 
 from speed_benchmark.judge.judge import judge
 from speed_benchmark.judge.judgement import Summary, Verdict
+from speed_benchmark.record.folder import read
 from speed_benchmark.record.format import judgement, parse
 from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.record import Record
-from speed_benchmark.record.store import read
 
 pytestmark = pytest.mark.engine
 

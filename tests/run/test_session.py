@@ -16,8 +16,9 @@ from speed_benchmark.machine import idle
 from speed_benchmark.models import source
 from speed_benchmark.record import format as formats
 from speed_benchmark.record import store as stores
+from speed_benchmark.record.folder import read
 from speed_benchmark.record.outcome import Cause, Outcome
-from speed_benchmark.record.store import Store, read
+from speed_benchmark.record.store import Store
 from speed_benchmark.run import session
 from speed_benchmark.run.interrupt import Interrupt
 from speed_benchmark.run.limits import Limits

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.files import write_whole
-from speed_benchmark.record.format import DamagedRecordError, parse, seal, serialize
+from speed_benchmark.record import folder
+from speed_benchmark.record.format import DamagedRecordError, seal, serialize
 from speed_benchmark.record.record import Record
 
 ROOM_BYTES = 64 * 2**20
@@ -95,16 +96,7 @@ class Store:
 
     def records(self) -> Iterator[tuple[Path, Record | DamagedRecordError]]:
         """Every record below the folder, once, in the order of file names; other files with what is wrong."""
-        seen: set[str] = set()
-        for path in sorted(self.folder.rglob("*.json")):
-            try:
-                record = read(path)
-            except (DamagedRecordError, OSError) as error:
-                yield path, error if isinstance(error, DamagedRecordError) else DamagedRecordError(str(error))
-                continue
-            if record.record_id not in seen:
-                seen.add(record.record_id)
-                yield path, record
+        return folder.records(self.folder)
 
     def _free_path(self, record: Record) -> Path:
         """A path of the form `{stem}_{id}.json` whose CSV file is not there yet."""
@@ -121,7 +113,7 @@ class Store:
         for path in self.folder.glob("*.json"):
             if not _row_path(path).exists():
                 with suppress(DamagedRecordError):
-                    self._write_row(read(path))
+                    self._write_row(folder.read(path))
 
     def _write_row(self, record: Record) -> None:
         """The row, under the next free name of the original scripts' pattern; a record without one has no file."""
@@ -132,11 +124,6 @@ class Store:
             with suppress(FileExistsError):  # another writer's, in the same second
                 write_whole(self.folder / f"{stem}.csv", _row_text(row), durable=True)
                 return
-
-
-def read(path: Path) -> Record:
-    """The record in `path`; raises DamagedRecordError unless every byte of its evidence is as it was written."""
-    return parse(path.read_bytes())
 
 
 def _stems(record: Record) -> Iterator[str]:

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.parallel import parallel_map
+from speed_benchmark.record.folder import read
 from speed_benchmark.record.format import DamagedRecordError, NoRecordError
 from speed_benchmark.record.record import Record
-from speed_benchmark.record.store import read
 
 T = TypeVar("T")
 Made = tuple[str, T] | DamagedRecordError

@@ -1,6 +1,5 @@
 """Tables ready to be written: the report's own, one per model and engine, input length x weight format -> speed."""
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -66,11 +65,6 @@ class Filled:
     column: Column
     heading: str
     texts: tuple[str, ...]
-
-
-def one_line(text: str) -> str:
-    """`text` on one line, without control characters: a record of someone else's must not steer a terminal."""
-    return " ".join("".join(" " if unicodedata.category(c)[0] == "C" else c for c in text).split())
 
 
 def fill(columns: Sequence[Column], rows: Sequence[Mapping[str, object]], said: Words) -> list[Filled]:

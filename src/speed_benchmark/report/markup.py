@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from speed_benchmark.report.documents import Document
-from speed_benchmark.report.layout import Table, one_line
+from speed_benchmark.report.layout import Table
+from speed_benchmark.terminal import one_line
 
 
 def markdown(document: Document) -> str:

@@ -12,8 +12,8 @@ from rich.table import Table
 from speed_benchmark.cell import Cell
 from speed_benchmark.machine.device import Device, device
 from speed_benchmark.models.config import Config
+from speed_benchmark.record.folder import read
 from speed_benchmark.record.record import Record
-from speed_benchmark.record.store import read
 from speed_benchmark.run import estimate
 from speed_benchmark.run.plan import LoadGroup, known_config
 from speed_benchmark.run.resume import Survey, missing

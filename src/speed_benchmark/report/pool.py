@@ -13,10 +13,10 @@ from pathlib import Path
 from speed_benchmark.judge.judge import judge, judged
 from speed_benchmark.judge.judgement import Finding, Judged, Severity, Verdict
 from speed_benchmark.machine.describe import difference
+from speed_benchmark.record.folder import read
 from speed_benchmark.record.machine import Machine
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Sample
-from speed_benchmark.record.store import read
 from speed_benchmark.report.gather import Found
 from speed_benchmark.report.rows import Row, order, row, versions
 from speed_benchmark.report.words import Language

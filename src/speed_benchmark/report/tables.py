@@ -13,14 +13,15 @@ from rich.table import Table as RichTable
 
 from speed_benchmark.judge.judge import judged
 from speed_benchmark.judge.judgement import Judged
-from speed_benchmark.record.store import read
+from speed_benchmark.record.folder import read
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.explain import explain
 from speed_benchmark.report.layout import bars as speed_bars
-from speed_benchmark.report.layout import one_line, outcome, placed
+from speed_benchmark.report.layout import outcome, placed
 from speed_benchmark.report.rows import Row, row
 from speed_benchmark.report.words import Language, Words, words
 from speed_benchmark.run.stored import Stored
+from speed_benchmark.terminal import one_line
 
 # The whole Qwen2.5 report is 336 cells.
 MOST_ROWS = 400
