@@ -23,11 +23,14 @@ NOT_NEEDED = {
     "original/consolidated.00.pth": b"T" * 20_000,
 }
 FETCH = """
-import json, os, sys
+import json, os, resource, sys
 if "HF_CHUNK_BYTES" in os.environ:  # so that a small file, too, comes in several pieces
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     import huggingface_hub.constants
     huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = int(os.environ["HF_CHUNK_BYTES"])
+if "BOUNDS" in os.environ:  # smaller ones than a server of tests would take long to reach
+    from speed_benchmark.models.hub import bounds
+    vars(bounds).update(json.loads(os.environ["BOUNDS"]))
 from speed_benchmark.cell import Model
 from speed_benchmark.errors import UserError
 from speed_benchmark.models.source import FetchError, fetch
@@ -38,7 +41,8 @@ try:
 except (FetchError, UserError) as error:
     answer = {"error": str(error)}
 heavy = sorted(name for name in ("torch", "transformers", "vllm") if name in sys.modules)
-print(json.dumps(answer | {"progress": progress, "heavy": heavy}))
+peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps(answer | {"progress": progress, "heavy": heavy, "peak_bytes": peak_bytes}))
 """
 
 

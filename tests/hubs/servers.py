@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,7 +19,8 @@ class Fault:
 
     `kind`: `status` (with Retry-After where that is set), `drop` (the connection ends after `at` bytes of the body),
     `short` (a body of `at` bytes, said to be whole), `wrong` (the right size, another content), `html`,
-    `stall` (nothing more after `at` bytes until the hub is told to go on).
+    `stall` (nothing more after `at` bytes until the hub is told to go on), `send` (`body` with `headers` and `status`),
+    `endless` (zeros, as fast as they go), `drip` (a space ten times a second, and no end).
     """
 
     match: str
@@ -28,6 +29,8 @@ class Fault:
     status: int = 503
     retry_after_s: int | None = None
     at: int = 0
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Repo:
 class Hub:
     """What the server serves, what is to go wrong, and what it was asked.
 
+    `shown` are the tokens that came with requests, each with the host that was asked for.
     `listed_bytes` are sizes that it lists in place of the true ones, `commit` what it says that every branch is at.
     `token` is the only one that it takes; without one it takes them all.
     """
@@ -60,6 +64,7 @@ class Hub:
     repos: dict[str, Repo] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
     sent_bytes: int = 0
     token: str | None = None
     listed_bytes: dict[str, int] = field(default_factory=dict)
@@ -102,10 +107,17 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         request = f"{self.command} {unquote(self.path)}"
         self.hub.requests.append(request)
+        for header in ("Authorization", "Cookie"):
+            if header in self.headers:
+                self.hub.shown.append(f"{self.headers['Host']} {self.headers[header]}")
         fault = self.hub.fault(request)
         if fault and fault.kind == "status":
             wait = {"Retry-After": str(fault.retry_after_s)} if fault.retry_after_s is not None else {}
             return self._send(b"busy", fault.status, wait)
+        if fault and fault.kind == "send":
+            return self._send(fault.body, fault.status, fault.headers, "application/json")
+        if fault and fault.kind in ("endless", "drip"):
+            return self._go_on(fault.kind)
         if fault and fault.kind == "html":
             return self._send(b"<html><body>Please log in to this network</body></html>", 200, {}, "text/html")
         if self.hub.token and self._token() not in (None, self.hub.token):
@@ -219,6 +231,18 @@ class Handler(BaseHTTPRequestHandler):
             return None
         return self._send(body, status, headers)
 
+    def _go_on(self, kind: str) -> None:
+        """An answer without a length or an end; the client is to leave."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        piece, every_s = (b" ", 0.1) if kind == "drip" else (b"0" * 65536, 0)
+        with suppress(OSError):
+            while self.command == "GET" and not self.hub.go_on.wait(every_s):
+                self.wfile.write(piece)
+                self.hub.sent_bytes += len(piece)
+
     def _send(
         self,
         body: bytes,
@@ -233,8 +257,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body[:cut])
-            self.hub.sent_bytes += len(body[:cut])
+            with suppress(ConnectionError):  # a client that has had enough
+                self.wfile.write(body[:cut])
+                self.hub.sent_bytes += len(body[:cut])
 
 
 def etag(content: bytes) -> str:

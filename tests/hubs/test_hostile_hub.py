@@ -72,9 +72,11 @@ def test_a_cache_that_cannot_be_written(client: Client, hub_of: Flags) -> None:
     assert "error" in client.fetch(environment=caches, **hub_of)
 
 
+@pytest.mark.attack("2.10")
 @HUBS
-def test_an_interrupt_ends_a_download_at_once(client: Client, hub: Hub, hub_of: Flags) -> None:
-    hub.faults = [Fault("model-00002" if hub_of else "GET /cdn/", "stall", at=70_000)]
+@pytest.mark.parametrize("kind", ["stall", "drip"])
+def test_an_interrupt_ends_a_download_at_once(client: Client, hub: Hub, hub_of: Flags, kind: str) -> None:
+    hub.faults = [Fault("model-00002" if hub_of else "GET /cdn/", kind, at=70_000)]
     asked = json.dumps({"model_id_or_path": MODEL, **hub_of})
     download = subprocess.Popen(
         [sys.executable, "-c", FETCH, asked],

@@ -34,7 +34,7 @@ def test_a_gated_model_says_how_to_log_in(client: Client, hub: Hub, hub_of: Flag
     hub.repos[MODEL].gated = True
     error = said(client.fetch(**hub_of))
     assert "is gated: accept its terms" in error
-    assert ("`modelscope login`" if hub_of else "`hf auth login`") in error
+    assert ("set MODELSCOPE_API_TOKEN" if hub_of else "set HF_TOKEN") in error
     token = {"HF_TOKEN": "hf_right", "MODELSCOPE_API_TOKEN": "hf_right"}
     assert "error" not in client.fetch(environment=token, **hub_of)
 
@@ -93,3 +93,16 @@ def test_a_client_that_is_not_installed(client: Client, missing: str) -> None:
     flags: Flags = {"use_modelscope": True} if missing == "modelscope_hub" else {}
     error = said(client.fetch(environment={"PYTHONPATH": str(client.home)}, **flags))
     assert f"{missing} is not installed" in error
+
+
+@pytest.mark.attack("1.34")
+def test_made_up_weights_and_a_cache_that_cannot_be_written(client: Client, checkpoint: dict[str, bytes]) -> None:
+    shape = client.home / "shape"
+    shape.mkdir()
+    (shape / "config.json").write_bytes(checkpoint["config.json"])
+    (client.home / "file").write_text("in the way")
+    cache = {"XDG_CACHE_HOME": str(client.home / "file")}
+    error = said(client.fetch(str(shape), environment=cache, weights="synthetic"))
+    assert "Not a directory" in error
+    assert "XDG_CACHE_HOME" in error
+    assert str(client.home / "file") in error

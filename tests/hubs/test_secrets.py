@@ -11,7 +11,13 @@ from tests.hubs.test_fetch import HUBS, Flags, with_code
 pytestmark = pytest.mark.engine
 
 MARK = "SeCrEt0123456789"
-TOKENS = {"HF_TOKEN": f"hf_{MARK}", "HUGGING_FACE_HUB_TOKEN": f"hf_{MARK}", "MODELSCOPE_API_TOKEN": MARK}
+TOKENS = {
+    "HF_TOKEN": f"hf_{MARK}",
+    "HUGGING_FACE_HUB_TOKEN": f"hf_{MARK}",
+    "MODELSCOPE_API_TOKEN": MARK,
+    "NVIDIA_API_KEY": MARK,
+    "NCCL_AUTH": MARK,
+}
 
 
 def run(client: Client, hub: Hub, flags: Flags, *more: str, endpoint: str = "", engine: str = "fake") -> list[Flags]:
@@ -58,8 +64,11 @@ def test_a_run_that_is_refused(client: Client, hub: Hub, hub_of: Flags, kind: st
     assert record["cause"]["stage"] == "fetch"
 
 
+@pytest.mark.attack("2.2")
 def test_code_that_comes_with_a_model_sees_no_token(client: Client, hub: Hub) -> None:
-    print_all = "import os; print(dict(os.environ)); raise SystemError('seen')\n"
+    """Nor is one kept that it finds elsewhere, and says."""
+    print_all = "import os; print(dict(os.environ)); print(open(f'/proc/{os.getppid()}/environ').read()); "
+    print_all += "raise SystemError('seen')\n"
     with_code(hub, "modeling_own.OwnModel", print_all.encode())
     (record,) = run(client, hub, {}, "--trust_remote_code", engine="transformers")
     assert record["outcome"] == "crashed"

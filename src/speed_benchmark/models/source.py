@@ -1,5 +1,6 @@
 """Where the weights of a model come from: a local folder, made up, or a hub."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from speed_benchmark.cell import Model
 from speed_benchmark.errors import UserError
+from speed_benchmark.files import cache_folder
 from speed_benchmark.models import catalogue, checkpoint, digest, synthetic, trust, weights
 from speed_benchmark.models.config import Config
 from speed_benchmark.models.hub import download as hubs
@@ -107,8 +109,11 @@ def _locate(model: Model, on_progress: OnProgress) -> tuple[str, Path, str | Non
         making = partial(on_progress, "making weights")
         try:
             return "synthetic", synthetic.cached(*shape(model.model_id_or_path), on_progress=making), None
-        except (synthetic.NotEnoughDiskError, OSError) as error:
+        except synthetic.NotEnoughDiskError as error:
             raise FetchError(f"can't make the weights: {error}") from error
+        except OSError as error:
+            why = f"{error.strerror or error} in {cache_folder()}"
+            raise FetchError(f"can't make the weights: {why}; name a folder to keep them by XDG_CACHE_HOME") from error
     folder = _local_folder(model.model_id_or_path)
     if folder is not None:
         return "local", folder, None
@@ -116,6 +121,9 @@ def _locate(model: Model, on_progress: OnProgress) -> tuple[str, Path, str | Non
 
 
 def _local_folder(model_id_or_path: str) -> Path | None:
-    """The absolute path of a local model, so that it is the same from any working directory; None for an id."""
-    folder = Path(model_id_or_path).expanduser().absolute()
-    return folder if folder.is_dir() else None
+    """The absolute path of a local model, so that it is the same from any working directory; None for an id.
+
+    Unlike pathlib's own ways this raises nothing, whatever the name is.
+    """
+    folder = os.path.expanduser(model_id_or_path)  # noqa: PTH111
+    return Path(folder).absolute() if os.path.isdir(folder) else None  # noqa: PTH112

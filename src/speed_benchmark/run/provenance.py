@@ -1,5 +1,6 @@
 """Which software makes a record: this tool, its commit, the command, the packages."""
 
+import os
 import platform
 import shutil
 import subprocess
@@ -23,11 +24,16 @@ def provenance(packages: Mapping[str, str], prefixes: Sequence[str] = ()) -> Pro
         tool_version=speed_benchmark.__version__,
         measurement_version=MEASUREMENT_VERSION,
         git_commit=_git_commit(),
-        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        command=tuple(map(_storable, (Path(sys.argv[0]).name, *sys.argv[1:]))),
         python=platform.python_version(),
         packages=dict(packages),
         environment=dict(steering(prefixes)),
     )
+
+
+def _storable(argument: str) -> str:
+    """`argument` with each byte that is not UTF-8, as the name of a file may hold, in hexadecimal digits."""
+    return os.fsencode(argument).decode(errors="backslashreplace")
 
 
 @cache

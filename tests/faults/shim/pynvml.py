@@ -1,4 +1,4 @@
-"""Stands for NVIDIA's library: NVIDIA_SHIM_GPUS GPUs, and errors once the file NVIDIA_SHIM_BREAK is there."""
+"""Stands for NVIDIA's library: CUDA_SHIM_GPUS GPUs, and errors once the file CUDA_SHIM_BREAK is there."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def _unsupported(*_: object) -> None:
 
 
 def _alive() -> None:
-    if Path(os.environ["NVIDIA_SHIM_BREAK"]).exists():
+    if Path(os.environ["CUDA_SHIM_BREAK"]).exists():
         raise NVMLError("GPU is lost")
 
 
@@ -36,7 +36,7 @@ def nvmlInit() -> None:  # noqa: N802
 
 def nvmlDeviceGetCount() -> int:  # noqa: N802
     _alive()
-    return int(os.environ["NVIDIA_SHIM_GPUS"])
+    return int(os.environ["CUDA_SHIM_GPUS"])
 
 
 def nvmlSystemGetDriverVersion() -> str:  # noqa: N802

@@ -10,6 +10,7 @@ from threading import Lock
 
 from speed_benchmark import files
 from speed_benchmark.cell import Model
+from speed_benchmark.errors import UserError
 from speed_benchmark.models import catalogue, checkpoint, digest, trust, weights
 from speed_benchmark.models.hub.repository import COMMIT, FetchError, RemoteFile, Repository
 
@@ -27,6 +28,17 @@ def download(model: Model, on_progress: OnProgress) -> tuple[Path, str]:
     What an engine does not read is not fetched. Every file is checked against what the hub says of it, once for as
     long as it does not change. Raises FetchError, and UserError for a model that is not run here.
     """
+    try:
+        return _download(model, on_progress)
+    except (FetchError, UserError):
+        raise
+    except Exception as error:  # a server may answer anything, and break its client in any way
+        variable = "MODELSCOPE_ENDPOINT" if model.use_modelscope else "HF_ENDPOINT"
+        why = f"the answer of its hub can't be read ({type(error).__name__})"
+        raise FetchError(f"{model.model_id_or_path[:120]}: {why}; check {variable} and the proxy") from error
+
+
+def _download(model: Model, on_progress: OnProgress) -> tuple[Path, str]:
     repository = _repository(model)
     on_progress("asking the hub", 0, 0)
     commit = repository.commit(model.revision)
@@ -36,6 +48,8 @@ def download(model: Model, on_progress: OnProgress) -> tuple[Path, str]:
     listing_file = _listing_file(repository, commit)
     listing = _read_listing(listing_file) or repository.listing(commit)
     remote = {file.name: file for file in listing if weights.NAME.fullmatch(file.name)}
+    if "config.json" not in remote:
+        raise FetchError(f"{repository.name} has no config.json; name a repository that has the model in safetensors")
     try:
         trust.check_sizes({name: file.size_bytes for name, file in remote.items()})
         small = [name for name in remote if name in trust.MAX_BYTES or (model.trust_remote_code and name[-3:] == ".py")]

@@ -6,29 +6,39 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from threading import Event
 from types import TracebackType
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar, cast
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # the client reads it once; a request less
+# The client reads them once.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a request less
+if os.environ.get("HF_ENDPOINT"):  # Xet's client has no bounds for what a mirror sends, and asks wherever it says
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 
 import httpx2
-from huggingface_hub import HfApi, constants, errors, hf_hub_download
+from huggingface_hub import HfApi, constants, errors, get_session, hf_hub_download, set_client_factory
 from huggingface_hub.hf_api import RepoFile
 
 from speed_benchmark.models.hub import repository
+from speed_benchmark.models.hub.bounds import Answer, Bound, StoppedError, Transfer, counted
 from speed_benchmark.models.hub.repository import FetchError, OnBytes, RemoteFile
 
 T = TypeVar("T")
 
-LOGIN = "hf auth login"
+HOSTS = ("huggingface.co",)
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 CURES = "set HF_ENDPOINT to a mirror, use --use_modelscope"
 PARALLEL_FILES = 4
 TRIES = 3
 MAX_WAIT_S = 60.0
 BUSY = (429, 500, 502, 503, 504)
+
+_OWN_HOOKS = get_session().event_hooks["request"]
+_bound: ContextVar[Callable[[], Bound]] = ContextVar("_bound", default=lambda: Answer(constants.ENDPOINT))
+"""What bounds the next answer to this thread."""
 
 
 class HuggingFace:
@@ -39,7 +49,10 @@ class HuggingFace:
     def __init__(self, name: str) -> None:
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # it logs whole addresses
         self.name = name
-        self._api = HfApi()
+        takes_token = repository.takes_token(constants.ENDPOINT, HOSTS, TOKENS)
+        self._token = None if takes_token else False  # the client's own, or none
+        self._login = "`hf auth login`" if takes_token else repository.own_token("HF_TOKEN")
+        self._api = HfApi(token=self._token)
 
     def commit(self, revision: str | None) -> str:
         """The commit of `revision`; where the hub can't be reached, the one it was at when it last could."""
@@ -55,7 +68,7 @@ class HuggingFace:
         """The files at the top of `commit`; offline, those of them that are in the cache."""
         if constants.is_offline_mode():
             return self._cached(commit)
-        with self._translate_errors(commit):
+        with self._translate_errors(commit), _one_answer():
             entries = _retry(lambda: list(self._api.list_repo_tree(self.name, revision=commit)))
         return [
             RemoteFile(entry.path, entry.size, sha256=entry.lfs.sha256 if entry.lfs else None, git_blob=entry.blob_id)
@@ -69,13 +82,14 @@ class HuggingFace:
 
         def count(count_bytes: int) -> None:
             if stop.is_set():
-                raise _StoppedError
+                raise StoppedError
             on_bytes(count_bytes)
 
-        bar = type("ProgressBar", (_ProgressBar,), {"on_bytes": staticmethod(count)})
-
         def get(file: RemoteFile) -> None:
-            _retry(partial(hf_hub_download, self.name, file.name, revision=commit, tqdm_class=bar))
+            _bound.set(lambda: Transfer(constants.ENDPOINT, stop))
+            members = {"on_bytes": staticmethod(count), "size_bytes": file.size_bytes}
+            bar = type("ProgressBar", (_ProgressBar,), members)
+            _retry(partial(hf_hub_download, self.name, file.name, revision=commit, tqdm_class=bar, token=self._token))
 
         with self._translate_errors(commit), ThreadPoolExecutor(PARALLEL_FILES) as pool:
             try:
@@ -105,11 +119,11 @@ class HuggingFace:
         try:
             yield
         except errors.GatedRepoError:
-            raise repository.not_allowed(self.name, endpoint, LOGIN) from None
+            raise repository.not_allowed(self.name, endpoint, self._login) from None
         except errors.RevisionNotFoundError:
             raise repository.no_revision(self.name, revision, endpoint) from None
         except errors.RepositoryNotFoundError:
-            raise repository.no_model(self.name, endpoint, LOGIN) from None
+            raise repository.no_model(self.name, endpoint, self._login) from None
         except errors.HfHubHTTPError as error:
             raise self._http_error(error) from None
         except (errors.RevisionResolutionError, errors.LocalEntryNotFoundError) as error:
@@ -125,7 +139,7 @@ class HuggingFace:
             raise repository.no_network(endpoint, type(error).__name__, CURES) from None
         except httpx2.TransportError as error:
             raise repository.broken_off(self.name, endpoint, type(error).__name__) from None
-        except (ValueError, KeyError, TypeError, AssertionError):
+        except (httpx2.RequestError, ValueError, KeyError, TypeError, AssertionError, RecursionError):
             raise repository.no_hub(endpoint, "HF_ENDPOINT") from None
         except OSError as error:
             why = error.strerror or "a file is not of the size that was announced"
@@ -134,24 +148,75 @@ class HuggingFace:
     def _http_error(self, error: errors.HfHubHTTPError) -> FetchError:
         status = error.response.status_code
         if status == 401:
-            return repository.bad_token(constants.ENDPOINT, "HF_TOKEN", LOGIN)
+            return repository.bad_token(constants.ENDPOINT, "HF_TOKEN", self._login)
         if status == 403:
-            return repository.not_allowed(self.name, constants.ENDPOINT, LOGIN)
+            return repository.not_allowed(self.name, constants.ENDPOINT, self._login)
         if status in BUSY:
             return repository.busy(constants.ENDPOINT, status)
         return FetchError(f"{repository.host(constants.ENDPOINT)} answers {status} for {self.name}; check HF_ENDPOINT")
 
 
-class _StoppedError(Exception):
-    """Another file has failed, or the user has asked to stop."""
+def _session() -> httpx2.Client:
+    """The client's session, with its own hooks; through it go all requests, and what is said of them here."""
+    before: list[Callable[..., object]] = [*_OWN_HOOKS, _before_request]
+    return httpx2.Client(event_hooks={"request": before, "response": [_on_response]}, follow_redirects=True)
+
+
+set_client_factory(_session)
+
+
+def _before_request(request: httpx2.Request) -> None:
+    """No token goes to another host, wherever the hub points; no answer is compressed, or waited for without end."""
+    if request.url.origin != httpx2.URL(constants.ENDPOINT).origin:
+        request.headers.pop("Authorization", None)
+    request.headers["Accept-Encoding"] = "identity"
+    limits_s = request.extensions.setdefault("timeout", {})
+    for stage in ("connect", "read", "write", "pool"):
+        limits_s[stage] = limits_s.get(stage) or constants.HF_HUB_DOWNLOAD_TIMEOUT
+
+
+def _on_response(response: httpx2.Response) -> None:
+    """Count what comes; what is compressed all the same could be of any size."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise repository.no_hub(constants.ENDPOINT, "HF_ENDPOINT")
+    bound = _bound.get()() if response.is_success else Answer(constants.ENDPOINT)
+    response.stream = _Counted(cast("httpx2.SyncByteStream", response.stream), bound)
+
+
+class _Counted(httpx2.SyncByteStream):
+    """The body of an answer, as far as `bound` lets it come."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, bound: Bound) -> None:
+        self._stream = stream
+        self._bound = bound
+
+    def __iter__(self) -> Iterator[bytes]:
+        return counted(iter(self._stream), self._bound)
+
+    def close(self) -> None:
+        """The connection may be used again."""
+        self._stream.close()
+
+
+@contextmanager
+def _one_answer() -> Iterator[None]:
+    """Inside, all pages that the hub sends are one answer, and bounded as one."""
+    answer = Answer(constants.ENDPOINT)
+    token = _bound.set(lambda: answer)
+    try:
+        yield
+    finally:
+        _bound.reset(token)
 
 
 class _ProgressBar:
     """What the client takes for a progress bar."""
 
     on_bytes: ClassVar[OnBytes]
+    size_bytes: ClassVar[int]
 
     def __init__(self, *_: object, initial: int = 0, **__: object) -> None:
+        self._done_bytes = 0
         if initial:
             self.update(initial)
 
@@ -164,7 +229,10 @@ class _ProgressBar:
         pass
 
     def update(self, count_bytes: float | None = 1) -> None:
-        """Bytes have been written."""
+        """Bytes are written."""
+        self._done_bytes += int(count_bytes or 0)
+        if self._done_bytes > self.size_bytes:
+            raise repository.too_much(constants.ENDPOINT)
         type(self).on_bytes(int(count_bytes or 0))
 
     def update_transfer(self, count_bytes: float | None = 1) -> None:

@@ -22,11 +22,14 @@ from modelscope_hub.errors import (
     NotExistError,
     PermissionDeniedError,
 )
+from urllib3.response import HTTPResponse
 
 from speed_benchmark.models.hub import repository
+from speed_benchmark.models.hub.bounds import Answer, counted
 from speed_benchmark.models.hub.repository import COMMIT, FetchError, OnBytes, RemoteFile
 
-LOGIN = "modelscope login"
+HOSTS = ("modelscope.cn", "www.modelscope.cn", "modelscope.ai", "www.modelscope.ai")
+TOKEN = "MODELSCOPE_API_TOKEN"  # noqa: S105 - the variable's name
 CURES = "set MODELSCOPE_ENDPOINT, leave --use_modelscope out"
 MAIN_BRANCH = "master"
 ENTRY = ("Path", "Type", "Size", "Sha256", "Revision", "CommittedDate")
@@ -41,7 +44,13 @@ class ModelScope:
         logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL + 1)  # it logs whole addresses
         self.name = name
         self._config = get_default_config()
-        self._api = HubApi()
+        takes_token = repository.takes_token(str(self._config.endpoint), HOSTS, [TOKEN])
+        self._login = "`modelscope login`" if takes_token else repository.own_token(TOKEN)
+        self._api = HubApi(token=None if takes_token else "")  # the client's own, or none
+        for session in vars(self._api.legacy).values():
+            if isinstance(session, requests.Session):
+                session.hooks["response"].append(self._on_response)
+        self._answer: Answer | None = None
         self._listed: dict[str, list[dict[str, Any]]] = {}
 
     def commit(self, revision: str | None) -> str:
@@ -76,6 +85,7 @@ class ModelScope:
             def update(self, size: int) -> None:
                 on_bytes(size)
 
+        self._answer = None
         with self._translate_errors(commit):
             self._api.download_repo(
                 self.name,
@@ -87,9 +97,15 @@ class ModelScope:
             )
 
     def _list(self, revision: str) -> list[dict[str, Any]]:
+        self._answer = Answer(str(self._config.endpoint))
         with self._translate_errors(revision):
             entries = self._api.legacy.list_repo_files(self.name, "model", revision=revision, recursive=False)
             return [{key: entry.get(key) for key in ENTRY} for entry in entries]
+
+    def _on_response(self, response: requests.Response, **_: object) -> None:
+        """Count what comes of an answer; the client itself bounds the contents of files, and the time of everything."""
+        if self._answer is not None:
+            response.raw = _Counted(response.raw, self._answer)
 
     @contextmanager
     def _translate_errors(self, revision: str) -> Iterator[None]:
@@ -103,16 +119,16 @@ class ModelScope:
             raise self._missing_error(revision) from None
         except (HubError, OSError) as error:
             raise self._fetch_error(error) from None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise repository.no_hub(endpoint, "MODELSCOPE_ENDPOINT") from None
 
     def _missing_error(self, revision: str) -> FetchError:
         """The error of a model that is missing, or of a revision that it has not."""
         endpoint = str(self._config.endpoint)
         try:
-            self._api.legacy.get_repo_info(self.name, "model")
+            self._api.legacy.list_repo_files(self.name, "model", revision=MAIN_BRANCH, recursive=False)
         except NotExistError:
-            return repository.no_model(self.name, endpoint, LOGIN)
+            return repository.no_model(self.name, endpoint, self._login)
         except (HubError, requests.RequestException, ValueError) as error:
             return self._fetch_error(error)
         return repository.no_revision(self.name, revision, endpoint)
@@ -121,18 +137,39 @@ class ModelScope:
         """The FetchError for an error of the client's."""
         endpoint = str(self._config.endpoint)
         if isinstance(error, AuthenticationError):
-            return repository.bad_token(endpoint, "MODELSCOPE_API_TOKEN", LOGIN)
+            return repository.bad_token(endpoint, TOKEN, self._login)
         if isinstance(error, PermissionDeniedError):
-            return repository.not_allowed(self.name, endpoint, LOGIN)
+            return repository.not_allowed(self.name, endpoint, self._login)
         if isinstance(error, NotExistError):
             return FetchError(f"a file of {self.name} is gone from {repository.host(endpoint)}; run it again")
         if isinstance(error, APIError):
             return repository.busy(endpoint, error.status_code or 0)
         if isinstance(error, FileIntegrityError):
             return FetchError(f"{self.name} comes damaged from {repository.host(endpoint)}; run it again later")
-        if isinstance(error, ValueError):
+        if isinstance(error, ValueError | requests.TooManyRedirects):
             return repository.no_hub(endpoint, "MODELSCOPE_ENDPOINT")
         if isinstance(error, NetworkError | requests.ConnectionError):
             return repository.no_network(endpoint, type(error).__name__, CURES)
         why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         return repository.broken_off(self.name, endpoint, why)
+
+
+class _Counted:
+    """The body of an answer, as far as `answer` lets it come; in all else it is `raw`."""
+
+    def __init__(self, raw: HTTPResponse, answer: Answer) -> None:
+        self._raw = raw
+        self._answer = answer
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._raw, name)
+
+    def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
+        """What has come by now."""
+        chunk = self._raw.read1(amt, decode_content)
+        self._answer.came(len(chunk))
+        return chunk
+
+    def stream(self, amt: int | None = None, decode_content: bool | None = None) -> Iterator[bytes]:
+        """All of it, chunk by chunk."""
+        return counted(self._raw.stream(amt, decode_content), self._answer)

@@ -1,8 +1,10 @@
 """A model's files on a hub, whichever hub it is: what both clients offer, and the ways in which it can fail."""
 
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
@@ -58,11 +60,34 @@ def host(endpoint: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{port}"
 
 
+def takes_token(endpoint: str, home: Collection[str], variables: Collection[str]) -> bool:
+    """Whether a token for a login may be sent to `endpoint`: over TLS, or on this machine, and meant for it.
+
+    That of a login is for the hosts of the hub itself, which are `home`; one in any of `variables`, which the user set
+    beside the endpoint, for a mirror too.
+    """
+    parts = urlsplit(endpoint)
+    unseen = parts.scheme == "https" or _is_local(parts.hostname or "")
+    return unseen and (parts.hostname in home or any(os.environ.get(name) for name in variables))
+
+
+def _is_local(name: str) -> bool:
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def own_token(variable: str) -> str:
+    """What to do to be let in where no login is sent."""
+    return f"set {variable} (no login goes to a mirror, and no token anywhere without TLS)"
+
+
 def no_model(name: str, endpoint: str, login: str) -> FetchError:
     """There is no such model, or it is private."""
     near = [known for known in catalogue.near(name) if known != name]
     hint = f"near names: {', '.join(near)}" if near else "check the id"
-    return FetchError(f"no model {name} on {host(endpoint)}; {hint}, or `{login}` if it is private")
+    return FetchError(f"no model {name} on {host(endpoint)}; {hint}, or {login} if it is private")
 
 
 def no_revision(name: str, revision: str | None, endpoint: str) -> FetchError:
@@ -72,12 +97,12 @@ def no_revision(name: str, revision: str | None, endpoint: str) -> FetchError:
 
 def not_allowed(name: str, endpoint: str, login: str) -> FetchError:
     """The model is there, and this user may not have it."""
-    return FetchError(f"{name} is gated: accept its terms on {host(endpoint)}, then `{login}`")
+    return FetchError(f"{name} is gated: accept its terms on {host(endpoint)}, then {login}")
 
 
 def bad_token(endpoint: str, variable: str, login: str) -> FetchError:
     """The hub does not know the token that was sent."""
-    return FetchError(f"{host(endpoint)} refuses the token; unset {variable} or `{login}` with a valid one")
+    return FetchError(f"{host(endpoint)} refuses the token; unset {variable} or {login} with a valid one")
 
 
 def no_network(endpoint: str, why: str, cures: str) -> FetchError:
@@ -93,6 +118,16 @@ def no_hub(endpoint: str, variable: str) -> FetchError:
 def busy(endpoint: str, status: int) -> FetchError:
     """The hub goes on answering that it can't answer."""
     return FetchError(f"{host(endpoint)} goes on answering {status}; run it again later, what has come is kept")
+
+
+def too_much(endpoint: str) -> FetchError:
+    """An answer is larger than any that is needed."""
+    return FetchError(f"{host(endpoint)} sends more than it should; try another hub, or run it again later")
+
+
+def too_slow(endpoint: str) -> FetchError:
+    """An answer goes on and on."""
+    return FetchError(f"{host(endpoint)} is too slow to go on; run it again later, what has come is kept")
 
 
 def broken_off(name: str, endpoint: str, why: str) -> FetchError:
