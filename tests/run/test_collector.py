@@ -55,6 +55,17 @@ def test_events_become_a_record() -> None:
     assert collector.current.cell == cell(6), "the next one's turn has come"
 
 
+def test_what_is_in_a_record_is_let_go() -> None:
+    """A load of thousands of cells must not hold them all until its worker ends."""
+    collector = Collector([cell(5), cell(6)])
+    first, _ = collector.drafts
+    collector.begin(collector.drafts, state())
+    say(collector, load_done(), *requests(collector, 0), events.CellDone(cell=0))
+    collector.remove(first)
+    assert (first.warmups, first.samples) == ([], [])
+    assert collector.current.cell == cell(6)
+
+
 def test_prompt_audit_and_profile_are_noted() -> None:
     from speed_benchmark.record.engine import Sampling
     from speed_benchmark.record.record import Profile

@@ -14,12 +14,12 @@ from speed_benchmark.cell import Cell
 from speed_benchmark.judge.judgement import Judged
 from speed_benchmark.machine import idle
 from speed_benchmark.models import source
-from speed_benchmark.record import format as formats
-from speed_benchmark.record import store as stores
+from speed_benchmark.record import folder as folders
 from speed_benchmark.record.folder import read
+from speed_benchmark.record.format import parse
 from speed_benchmark.record.outcome import Cause, Outcome
 from speed_benchmark.record.store import Store
-from speed_benchmark.run import session
+from speed_benchmark.run import resume, session
 from speed_benchmark.run.interrupt import Interrupt
 from speed_benchmark.run.limits import Limits
 from speed_benchmark.run.observer import NullObserver
@@ -156,17 +156,17 @@ def test_the_worker_waits_until_its_cell_is_on_disk(tmp_path: Path, monkeypatch:
     assert quiet == [True, True]
 
 
+@pytest.mark.attack("1.8")
 def test_the_store_is_not_read_while_a_worker_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Partners of greedy answers are looked for once, before the first worker starts."""
     sweep(tmp_path, cells(tmp_path, 8, 9, sampling="greedy"))
     parsed: list[threading.Thread] = []
-    parse = formats.parse
 
     def counted(content: bytes) -> object:
         parsed.append(threading.current_thread())
         return parse(content)
 
-    for module in (formats, stores):
+    for module in (folders, resume):
         monkeypatch.setattr(module, "parse", counted)
 
     class Reader(Watcher):

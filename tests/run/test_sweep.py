@@ -162,8 +162,8 @@ def test_interrupt(tmp_path: Path, at: str, signals: list[signal.Signals], sampl
 def shim(tmp_path: Path, gpus: int) -> dict[str, Any]:
     return {
         "PYTHONPATH": str(SHIM),
-        "NVIDIA_SHIM_GPUS": str(gpus),
-        "NVIDIA_SHIM_BREAK": str(tmp_path / "never"),
+        "CUDA_SHIM_GPUS": str(gpus),
+        "CUDA_SHIM_BREAK": str(tmp_path / "never"),
     }
 
 

@@ -50,3 +50,12 @@ def done(what: events.Job) -> Listener:
     listener = Listener()
     work(what, listener)
     return listener
+
+
+def foreign_tokenizer(folder: Path, unknown: int) -> None:
+    """A tokenizer.json that has one id for every character, `unknown`."""
+    split = {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": False}
+    model = {"type": "WordLevel", "vocab": {"[UNK]": unknown}, "unk_token": "[UNK]"}
+    usual: dict[str, Any] = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
+    content = {"version": "1.0", **usual, "added_tokens": [], "pre_tokenizer": split, "model": model}
+    (folder / "tokenizer.json").write_text(json.dumps(content))

@@ -166,9 +166,10 @@ class Collector:
         return draft
 
     def remove(self, draft: Draft) -> None:
-        """It has its record."""
+        """It has its record, and lets go of what is in that: the job knows its drafts as long as the worker runs."""
         self.drafts = [one for one in self.drafts if one is not draft]
         self.queue = [one for one in self.queue if one is not draft]
+        draft.warmups, draft.samples = [], []
 
     def _add(self, event: events.Sampled) -> None:
         draft = self.current

@@ -5,21 +5,24 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 from pydantic import ValidationError
 
 from speed_benchmark.record.outcome import Cause, Outcome
+from speed_benchmark.run.environment import without_secrets
 from speed_benchmark.run.limits import Limits
+from speed_benchmark.run.log import Log
 from speed_benchmark.worker import events, orphans
+from speed_benchmark.worker.failure import LONGEST_MESSAGE
 
-_LOG_LINES = 50
 _POLL_S = 0.1
+# A look at the pipe that took longer did not: this process was stopped meanwhile.
+_LONGEST_LOOK_S = 1.0
 _LONGEST_LINE_BYTES = 1 << 28
 _ENDING_S = 4.0
 
@@ -41,7 +44,7 @@ class Worker:
 
     def __init__(self, job: events.Job, limits: Limits, environment: Mapping[str, str]) -> None:
         self._limits = limits
-        self._log: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self._log = Log()
         self._out_of_memory_kills = _out_of_memory_kills()
         self._stage = events.Stage(name="import")
         self._mark = orphans.new_mark()
@@ -52,15 +55,15 @@ class Worker:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
                 [sys.executable, "-P", "-m", "speed_benchmark.worker", str(write_end), str(read_end)],
                 stdin=subprocess.PIPE,
-                stdout=self._log,
+                stdout=self._log.write,
                 stderr=subprocess.STDOUT,
                 pass_fds=(write_end, read_end),
                 start_new_session=True,
                 env={**environment, orphans.VARIABLE: self._mark},
             )
         finally:
-            os.close(write_end)
-            os.close(read_end)
+            for descriptor in (write_end, read_end, self._log.write):
+                os.close(descriptor)
         if self._process.stdin:
             _say(self._process.stdin, job.model_dump_json().encode() + b"\n")
 
@@ -72,15 +75,18 @@ class Worker:
     def events(self) -> Iterator[events.Event | None]:
         """What the worker says, until it has closed; None each time that nothing came for a moment.
 
-        Raises WorkerEndedError when it fails, dies, hangs past a limit or talks nonsense.
+        Raises WorkerEndedError when it fails, dies, hangs past a limit or talks nonsense. What this process stood still
+        or did meanwhile is no time that the worker took.
         """
-        tokens, deadline = 0, time.monotonic() + self._limit_s(0)
+        tokens, waited_s, looked_at = 0, 0.0, time.monotonic()
         for line in self._lines():
-            if time.monotonic() > deadline:
-                limit_s = self._limit_s(tokens)
-                raise self._ended(Outcome.TIMEOUT, f"nothing came for {limit_s:g} s", killed=True)
+            waited_s += min(time.monotonic() - looked_at, _LONGEST_LOOK_S)
             if line is None:
+                if waited_s > self._limit_s(tokens):
+                    message = f"nothing came for {self._limit_s(tokens):g} s"
+                    raise self._ended(Outcome.TIMEOUT, message, killed=True)
                 yield None
+                looked_at = time.monotonic()
                 continue
             try:
                 event = events.EVENT.validate_json(line)
@@ -92,10 +98,10 @@ class Worker:
                 self._stage, tokens = event, 0
             yield event
             if not isinstance(event, events.Progress) or event.tokens > tokens:
-                tokens = event.tokens if isinstance(event, events.Progress) else 0
-                deadline = time.monotonic() + self._limit_s(tokens)
+                tokens, waited_s = event.tokens if isinstance(event, events.Progress) else 0, 0.0
             if isinstance(event, events.Closed):
                 return
+            looked_at = time.monotonic()
 
     def protocol_error(self, event: object, error: Exception) -> WorkerEndedError:
         """The error to raise for an event that can't be said now, as `error` explains."""
@@ -103,10 +109,15 @@ class Worker:
 
     def end(self) -> None:
         """End the whole process group and all that left it, in whatever state; safe to call twice."""
-        with suppress(ProcessLookupError):  # all of it may have ended already
-            os.killpg(self._process.pid, signal.SIGKILL)
-        orphans.end(self._mark)
-        self._wait()
+        group = self._process.pid
+        if self._process.returncode is None:  # it still has its id; once it was waited for, a stranger may
+            with suppress(ProcessLookupError):  # all of it may have ended already
+                os.killpg(group, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # in a driver it can hang even killed
+                self._process.wait(_ENDING_S)
+        killed = orphans.end(self._mark)
+        if self._process.returncode is not None:
+            orphans.reap(-group, *killed)
         if self._process.stdin and not self._process.stdin.closed:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -128,7 +139,7 @@ class Worker:
                 yield from lines
                 if len(buffer) > _LONGEST_LINE_BYTES:
                     raise self._ended(Outcome.CRASHED, f"garbage on the pipe: {buffer[:80]!r}", killed=True)
-            elif self._process.poll() is not None and not select.select([self._said], [], [], 0)[0]:
+            elif self._status() is not None and not select.select([self._said], [], [], 0)[0]:
                 raise self._died()
             else:
                 yield None
@@ -147,7 +158,7 @@ class Worker:
         status = self._wait()
         if status is None:
             return self._ended(Outcome.CRASHED, "the worker closed its pipe and went on", killed=True)
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        how = f"was killed by {_signal_name(-status)}" if status < 0 else f"ended with exit status {status}"
         return self._ended(Outcome.CRASHED, f"the worker {how}")
 
     def _ended(self, outcome: Outcome, message: str, *, killed: bool = False) -> WorkerEndedError:
@@ -160,25 +171,37 @@ class Worker:
         return WorkerEndedError(
             outcome,
             Cause(
-                message=message,
+                message=without_secrets(message)[:LONGEST_MESSAGE],
                 stage=self._stage.name,
                 exit_status=status if status >= 0 else None,
-                signal=signal.Signals(-status).name if status < 0 and not killed else None,
-                last_lines=self._last_lines(),
+                signal=_signal_name(-status) if status < 0 and not killed else None,
+                last_lines=self._log.last_lines(),
             ),
         )
 
     def _wait(self) -> int | None:
-        """The exit status of a worker about to end; None where it does not: in a driver it can hang even killed."""
-        try:
-            return self._process.wait(timeout=_ENDING_S)
-        except subprocess.TimeoutExpired:
-            return None
+        """The exit status of a worker about to end; None where it does not."""
+        give_up = time.monotonic() + _ENDING_S
+        while self._status() is None and time.monotonic() < give_up:
+            time.sleep(_POLL_S / 10)
+        return self._status()
 
-    def _last_lines(self) -> tuple[str, ...]:
-        self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, self._log.tell() - (1 << 16)))
-        return tuple(self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
+    def _status(self) -> int | None:
+        """The exit status, below 0 that of a signal; None while it runs. Its id stays its own until `end`."""
+        try:
+            seen = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # it was waited for
+            return self._process.poll()
+        if seen is None:
+            return None
+        return seen.si_status if seen.si_code == os.CLD_EXITED else -seen.si_status
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _say(pipe: IO[bytes], line: bytes) -> None:

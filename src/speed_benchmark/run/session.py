@@ -1,7 +1,7 @@
 """The workers of one load group: have the weights, start one worker after another, end them, free the GPUs."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from speed_benchmark.models.hub.download import FetchError
 from speed_benchmark.models.source import Fetched, fetch
 from speed_benchmark.record.machine import Colocation, DevicePeaks
 from speed_benchmark.record.outcome import Cause, Outcome
-from speed_benchmark.record.record import Profile
+from speed_benchmark.record.record import Profile, Record
 from speed_benchmark.record.store import Store, StoreError
 from speed_benchmark.run.collector import Collector, Draft, ProtocolError, Surroundings
 from speed_benchmark.run.environment import worker_environment
@@ -33,6 +33,9 @@ from speed_benchmark.worker import events
 # A GPU's memory counts as free again once so little more is taken than before.
 _FREED_BYTES = 256 * 2**20
 _FREED_WITHIN_S = 30.0
+# What ends a worker where everything is being ended; the parent may be told a moment later than its worker.
+_ENDING_SIGNALS = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")
+_TOLD_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,31 +70,36 @@ class Session:
 
     def measure(self) -> None:
         """Measure all cells of the group; whatever ends that early, what is finished of them is stored."""
+        refusals: list[StoreError] = []
         try:
             fetched = self._fetch()
             while fetched and self.collector.drafts and not self._context.interrupt.soon:
                 self._context.store.check_room()
                 self._run_worker(fetched, self._loadable(fetched))
-        except StoreError:
-            raise  # there is no place for more
-        except BaseException:
-            self._store_interrupted()
-            raise
-        self._store_interrupted()
+        except StoreError as error:
+            refusals.append(error)
+        finally:
+            refusals += self._store_interrupted()
+            if refusals:
+                raise joined(refusals)
 
     def store_record(self, draft: Draft, outcome: Outcome, cause: Cause | None = None) -> None:
         """The cell of `draft` is done, one way or another."""
-        with self._context.interrupt.shielded():
-            self._context.recorder.store(draft.record(outcome, cause, self._surroundings(draft)), draft.key)
-            self.collector.remove(draft)
+        self._store(draft, draft.record(outcome, cause, self._surroundings(draft)))
 
-    def _store_interrupted(self) -> None:
-        """Store what is finished of cells that are not, where a stop was asked for."""
-        with self._context.interrupt.shielded():
-            for draft in self.collector.drafts:
-                if draft.samples:
-                    self._context.recorder.store(draft.interrupted(self._surroundings(draft)), draft.key)
-                    self.collector.remove(draft)
+    def _store(self, draft: Draft, record: Record) -> None:
+        """Store what is the record of `draft`; where the store refuses it, it is told where that kept it."""
+        self.collector.remove(draft)
+        self._context.recorder.store(record, draft.key)
+
+    def _store_interrupted(self) -> Iterator[StoreError]:
+        """Store what is finished of cells that are not, where a stop was asked for; yields what the store refused."""
+        for draft in self.collector.drafts:
+            if draft.samples:
+                try:
+                    self._store(draft, draft.interrupted(self._surroundings(draft)))
+                except StoreError as error:
+                    yield error
 
     def _store_failure(self, drafts: Sequence[Draft], outcome: Outcome, cause: Cause) -> None:
         """The cells of `drafts` have failed; what is longer than one that ran out of memory need not be tried."""
@@ -130,7 +138,9 @@ class Session:
             return
         job, used_bytes = self._job(fetched, drafts), nvml.used_memory_bytes(self._gpus)
         with ExitStack() as ends:
-            ends.callback(_wait_until, lambda: _freed(self._gpus, used_bytes))
+            ends.callback(
+                _wait_until, lambda: self._context.interrupt.soon or self._is_free(used_bytes), _FREED_WITHIN_S
+            )
             sampler = Sampler(self._gpus, self._environment)
             ends.callback(sampler.end)
             self.collector.begin(drafts, describe.observe(self._gpus))
@@ -196,8 +206,7 @@ class Session:
         if draft.is_whole:
             self.store_record(draft, Outcome.OK)
             return
-        with self._context.interrupt.shielded():
-            self._context.recorder.store_part(draft.interrupted(self._surroundings(draft)), draft.key)
+        self._context.recorder.store_part(draft.interrupted(self._surroundings(draft)), draft.key)
 
     def _worker_failed(self, ended: WorkerEndedError) -> None:
         """The worker did not get to its end; other cells keep what they have, and the next worker goes on with them."""
@@ -205,7 +214,17 @@ class Session:
             self.collector.current.profile = Profile(error=ended.cause.message)
             self.store_record(self.collector.current, Outcome.OK)
             return
-        self._store_failure(self.collector.concerned, ended.outcome, ended.cause)
+        if not self._is_stopped(ended):
+            self._store_failure(self.collector.concerned, ended.outcome, ended.cause)
+
+    def _is_stopped(self, ended: WorkerEndedError) -> bool:
+        """Whether the worker ended because everything is being ended, as a scheduler does: then no cell has failed."""
+        interrupt, by_signal = self._context.interrupt, ended.cause.signal in _ENDING_SIGNALS
+        if ended.outcome is not Outcome.CRASHED:
+            return False
+        if by_signal:
+            _wait_until(lambda: interrupt.soon, _TOLD_WITHIN_S)
+        return interrupt.now or (interrupt.soon and by_signal)
 
     def _wait_until_idle(self, drafts: Sequence[Draft]) -> bool:
         """Whether a worker for `drafts` may start: nobody else uses the GPUs, or that is allowed.
@@ -225,6 +244,11 @@ class Session:
         cure = "--wait_idle SECONDS waits for others to end, --allow_busy measures beside them"
         self._store_failure(drafts, Outcome.REFUSED, Cause(message=f"{'; '.join(busy)}; {cure}", stage="idle"))
         return False
+
+    def _is_free(self, before_bytes: int | None) -> bool:
+        """Whether the driver took back what a dead process had; the next record says what was taken before it began."""
+        now_bytes = nvml.used_memory_bytes(self._gpus)
+        return before_bytes is None or now_bytes is None or now_bytes <= before_bytes + _FREED_BYTES
 
     def _surroundings(self, draft: Draft) -> Surroundings:
         """What the record of `draft` says beside what its workers said."""
@@ -250,13 +274,13 @@ class Session:
         )
 
 
-def _freed(gpus: tuple[int, ...], before_bytes: int | None) -> bool:
-    now_bytes = nvml.used_memory_bytes(gpus)
-    return before_bytes is None or now_bytes is None or now_bytes <= before_bytes + _FREED_BYTES
+def joined(refusals: Sequence[StoreError]) -> StoreError:
+    """What a store refused, as one error."""
+    return StoreError("; ".join(dict.fromkeys(map(str, refusals))))
 
 
-def _wait_until(ready: Callable[[], bool]) -> None:
-    """Give a driver time to take back what a dead process had; the next record says what was taken before it began."""
-    give_up = time.monotonic() + _FREED_WITHIN_S
+def _wait_until(ready: Callable[[], bool], within_s: float) -> None:
+    """Give something that is about to be a little time; it may not be."""
+    give_up = time.monotonic() + within_s
     while not ready() and time.monotonic() < give_up:
         time.sleep(0.1)

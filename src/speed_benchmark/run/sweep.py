@@ -11,16 +11,16 @@ from speed_benchmark.machine.device import device
 from speed_benchmark.models.hub.download import FetchError
 from speed_benchmark.models.source import fetch
 from speed_benchmark.record.outcome import Outcome
-from speed_benchmark.record.store import Store
+from speed_benchmark.record.store import Store, StoreError
 from speed_benchmark.run import estimate
-from speed_benchmark.run.interrupt import Interrupt
+from speed_benchmark.run.interrupt import Interrupt, Stopped
 from speed_benchmark.run.limits import Limits
 from speed_benchmark.run.observer import Observer
 from speed_benchmark.run.plan import LoadGroup, known_config, parse_gpus
 from speed_benchmark.run.policy import Policy
 from speed_benchmark.run.recorder import Recorder
 from speed_benchmark.run.resume import Survey, missing, summary, survey
-from speed_benchmark.run.session import Context, Session
+from speed_benchmark.run.session import Context, Session, joined
 from speed_benchmark.run.skips import cannot_fit
 from speed_benchmark.run.stored import Stored
 from speed_benchmark.run.unfinished import Unfinished, recover
@@ -41,7 +41,8 @@ def run_sweep(
     Returns what answers for all their cells in their order, what was there included. Raises StoreError where a record
     can't be stored.
     """
-    recovered = recover(store)
+    with interrupt.abrupt():
+        recovered = recover(store)
     if recovered:
         observer.said(f"stored what was finished of {recovered} cells when an earlier run was killed")
     with interrupt.abrupt():
@@ -53,7 +54,7 @@ def run_sweep(
     sweep = _Sweep(Context(store, recorder, policy, limits, observer, interrupt))
     try:
         sweep.run(left)
-    except KeyboardInterrupt:
+    except Stopped:
         pass  # what is finished is stored; the interrupt says the rest
     finally:
         unfinished.end()
@@ -110,6 +111,7 @@ class _Sweep:
         gpus = _all_gpus(groups)
         waiting, free = [group for group in groups if group.gpus], set(gpus)
         running: dict[Future[None], LoadGroup] = {}
+        refusals: list[StoreError] = []
         with ThreadPoolExecutor(max(1, len(gpus))) as threads:
             while waiting or running:
                 if self._context.interrupt.soon:
@@ -123,8 +125,13 @@ class _Sweep:
                 for future in wait(running, _POLL_S, FIRST_COMPLETED).done:
                     free |= set(running.pop(future).gpus)
                     if future.exception():
-                        self._context.interrupt.stop()  # the others too, before it is raised
+                        self._context.interrupt.stop()  # the others too
+                    try:
                         future.result()
+                    except StoreError as error:
+                        refusals.append(error)
+        if refusals:
+            raise joined(refusals)
         self._one_by_one([group for group in groups if not group.gpus])
 
     def _measure(self, group: LoadGroup, cores: tuple[int, ...]) -> None:

@@ -25,6 +25,7 @@ def main() -> int:
     for descriptor in (write, go):
         os.set_inheritable(descriptor, False)
     _guard((write, go))
+    orphans.die_with_parent()
     pipe = Pipe(write, go)
     try:
         with told(pipe):

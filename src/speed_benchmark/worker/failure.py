@@ -10,6 +10,8 @@ from speed_benchmark.worker.events import Failed
 from speed_benchmark.worker.pipe import ParentGoneError, Pipe
 
 LONGEST_MESSAGE = 1000
+# The parent cuts it once it has hidden secrets: half of one that was cut before could not be told.
+_LONGEST_TOLD = 16 * LONGEST_MESSAGE
 
 
 class ToldError(Exception):
@@ -29,7 +31,7 @@ def told(pipe: Pipe) -> Iterator[None]:
     except BaseException as error:
         traceback.print_exception(error)
         message = " ".join(f"{type(error).__name__}: {error}".split())
-        pipe.send(Failed(outcome=outcome_of(error), cause=Cause(message=message[:LONGEST_MESSAGE])))
+        pipe.send(Failed(outcome=outcome_of(error), cause=Cause(message=message[:_LONGEST_TOLD])))
         raise ToldError from error
 
 
