@@ -1,5 +1,9 @@
 """Files that are written whole or not at all, and locks between processes."""
 
+import errno
+import fcntl
+import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from speed_benchmark import files
+
+ANOTHER_USER = 12345
 
 
 def test_a_file_is_written_whole_and_its_name_is_not_taken_twice(tmp_path: Path) -> None:
@@ -82,3 +88,103 @@ def test_one_process_at_a_time_though_the_lock_comes_and_goes(tmp_path: Path) ->
     assert [adder.wait(120) for adder in adders] == [0] * 4
     assert (tmp_path / "count").read_text() == "40"
     assert [file.name for file in tmp_path.iterdir()] == ["count"]
+
+
+@pytest.mark.attack("1.9")
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL", "EIO"])
+@pytest.mark.parametrize("wait", [True, False])
+def test_why_there_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, *, wait: bool) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(getattr(errno, error), "refused")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with files.locked(tmp_path / "lock", wait=wait) as refusal:
+        assert refusal is not None
+        assert refusal.errno == getattr(errno, error)
+
+
+@pytest.mark.attack("1.9")
+def test_a_lock_where_nothing_can_be_made(tmp_path: Path) -> None:
+    with files.locked(tmp_path / "missing" / "lock") as refusal:
+        assert isinstance(refusal, FileNotFoundError)
+    with pytest.raises(ZeroDivisionError), files.locked(tmp_path / "missing" / "lock"):
+        _ = 1 / 0
+
+
+def test_a_pipe_in_place_of_a_lock_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with files.locked(tmp_path / "lock", wait=False):
+        pass
+
+
+def test_a_lock_that_is_kept_can_be_taken_again(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        for _ in range(2):
+            with files.locked(tmp_path / "lock", wait=False, keep=True) as refusal:
+                assert refusal is None
+    finally:
+        os.umask(before)
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o664, "for others of the group too"
+
+
+@pytest.mark.attack("1.24")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("mode", "held", "found"), [
+    (0o600, False, "Permission denied"),
+    (0o644, False, "None"),
+    (0o644, True, "another process"),
+])  # fmt: skip
+def test_the_lock_of_another_user(tmp_path: Path, mode: int, found: str, *, held: bool) -> None:
+    """One that can only be read is as good as any."""
+    lock = tmp_path / "lock"
+    tmp_path.chmod(0o755)
+    with files.locked(lock, keep=True):
+        lock.chmod(mode)
+        if held:
+            assert seen_by_another_user(lock) == found
+    if not held:
+        assert seen_by_another_user(lock) == found
+
+
+def seen_by_another_user(lock: Path) -> str:
+    """What `files.locked` says of `lock` to another user."""
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.chdir(lock.parent)
+            os.setgroups([])
+            os.setgid(ANOTHER_USER)
+            os.setuid(ANOTHER_USER)
+            with files.locked(Path(lock.name), wait=False, keep=True) as refusal:
+                os.write(write_end, str(refusal and refusal.strerror).encode())
+        except BlockingIOError:
+            os.write(write_end, b"another process")
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with open(read_end, encoding="utf-8") as told:  # noqa: PTH123 - a descriptor
+        found = told.read()
+    os.wait()
+    return found
+
+
+@pytest.mark.attack("1.22")
+def test_without_a_home_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_user: int) -> None:
+        raise KeyError
+
+    for variable in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    entry = files.cache_folder("peaks") / "entry"
+    files.write_cache(entry, b"kept")
+    assert not entry.exists()
+    with pytest.raises(OSError, match="Not a directory"):
+        entry.read_bytes()
+
+
+def test_a_file_with_the_longest_name_is_written(tmp_path: Path) -> None:
+    file = tmp_path / ("n" * 255)
+    files.write_whole(file, b"whole", durable=True)
+    assert file.read_bytes() == b"whole"

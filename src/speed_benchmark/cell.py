@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
-from annotated_types import Ge, Gt, Interval, MaxLen, MinLen
+from annotated_types import Interval, MaxLen, MinLen
 
 MAX_TOKENS = 10_000_000
 MAX_BATCH_SIZE = 4096
@@ -51,6 +51,12 @@ class Option(Described):
 
 Tokens = Annotated[int, Interval(ge=1, le=MAX_TOKENS)]
 Text = Annotated[str, MinLen(1), MaxLen(4096)]
+_BoundOptionValue = (
+    bool
+    | Annotated[int, Interval(ge=-(2**63), lt=2**63)]
+    | Annotated[float, Interval(ge=-1e18, le=1e18)]
+    | Annotated[str, MaxLen(4096)]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +87,9 @@ class Workload:
         Literal["model", "greedy"],
         Option("the model's own generation config, or greedy"),
     ] = "model"
-    seed: Annotated[Annotated[int, Ge(0)], Option("seed of the sampling and of random prompts")] = 1024
+    seed: Annotated[Annotated[int, Interval(ge=0, lt=2**63)], Option("seed of the sampling and of random prompts")] = (
+        1024
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +100,16 @@ class EngineSettings:
     """
 
     engine: Annotated[Text, Option("what generates the tokens")]
-    gpu_count: Annotated[Annotated[int, Ge(0)], Described("GPUs that the model is on; 0: the CPU")] = 0
+    gpu_count: Annotated[
+        Annotated[int, Interval(ge=0, le=10_000)], Described("GPUs that the model is on; 0: the CPU")
+    ] = 0
     dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],
         Option("type of the activations and of unquantised weights; auto: as the checkpoint says"),
     ] = "auto"
-    options: Annotated[Mapping[str, OptionValue], Described("options of this engine that are not as implied")] = field(
-        default_factory=dict
-    )
+    options: Annotated[
+        Mapping[Text, _BoundOptionValue], Described("options of this engine that are not as implied")
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +134,7 @@ class Protocol:
         Option("with --precision: the most requests  [default: 30]"),
     ] = None
     max_seconds: Annotated[
-        Annotated[float, Gt(0)] | None,
+        Annotated[float, Interval(gt=0, le=1e9)] | None,
         Option("with --precision: the longest time for them  [default: 600]"),
     ] = None
     quick: Annotated[bool, Option("measure the start and the end of the output, and predict the rest")] = False
@@ -144,6 +154,14 @@ class Cell:
     def total_tokens(self) -> int:
         """Prompt and output tokens of one sequence together."""
         return self.workload.context_length + self.workload.generate_length
+
+    @property
+    def token_times(self) -> int:
+        """How many times of tokens its record holds at most."""
+        protocol, workload = self.protocol, self.workload
+        tokens = 2 * QUICK_WINDOW_TOKENS if protocol.quick else workload.generate_length
+        requests = protocol.processes * (protocol.warmups + (protocol.max_repeats or protocol.repeats))
+        return requests * workload.batch_size * tokens
 
     @property
     def cell_id(self) -> str:

@@ -9,6 +9,8 @@ import typer
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.report.words import AnyFormat, Format, Language, SpeedDefinition, TextFormat
+from speed_benchmark.run.interrupt import stoppable
+from speed_benchmark.terminal import one_line, output, replace_unknown, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ def run_cells(suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - 
     # What only a run needs comes after what can be refused, so that a refusal is quick.
     from contextlib import nullcontext
 
+    from speed_benchmark.record.format import DamagedRecordError
     from speed_benchmark.record.store import Store, StoreError
     from speed_benchmark.run.interrupt import Interrupt
     from speed_benchmark.run.observer import NullObserver
@@ -40,12 +43,17 @@ def run_cells(suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 - 
     store = Store(asked.outputs_dir, row=row)
     store.open()
     alone = nullcontext() if policy.retry == "all" else store.locked()
-    with alone, Interrupt() as interrupt, NullObserver() if given.get("quiet") else Display() as observer:
+    with alone as warning, Interrupt() as interrupt, NullObserver() if given.get("quiet") else Display() as observer:
+        if warning:
+            observer.said(warning)
         try:
             stored = run_sweep(groups, store, policy, limits, observer, interrupt)
         except StoreError as error:
             return _complain(str(error), status=1)
-    _print_stored(stored, as_json=bool(given.get("json")))
+    try:
+        _print_stored(stored, as_json=bool(given.get("json")))
+    except DamagedRecordError as error:  # the folder changed under this run's hands
+        return _complain(f"a record of {store.folder} can't be shown: {error}", status=1)
     if interrupt.soon:
         return _complain("interrupted; the same command goes on with what is missing", status=130)
     return _status(stored, policy)
@@ -82,13 +90,19 @@ def synthesize(
     from speed_benchmark.run.progress import Display
 
     config, generation_config = source.shape(model)
-    with Display() as display:
-        show = partial(display.fetching, "making weights")
-        if out is None:
-            folder = synthetic.cached(config, generation_config, on_progress=show)
-        else:
-            folder = synthetic.synthesize(config, generation_config, out, on_progress=show)
-    typer.echo(folder)
+    try:
+        with Display() as display:
+            show = partial(display.fetching, "making weights")
+            if out is None:
+                folder = synthetic.cached(config, generation_config, on_progress=show)
+            else:
+                folder = synthetic.synthesize(config, generation_config, out, on_progress=show)
+    except synthetic.NotEnoughDiskError as error:
+        raise UserError("--out", out, str(error)) from error
+    except OSError as error:
+        cure = f"can't be written ({error.strerror or error}); name another folder"
+        raise UserError("--out" if out else "XDG_CACHE_HOME", out, cure) from error
+    say(str(folder))
     return 0
 
 
@@ -167,7 +181,11 @@ def gate(
     speed: Speed = "qwen2.5",
     out: Out = None,
 ) -> int:
-    """Compare, and end in exit status 1 where a cell lost more speed than is let pass, or no longer runs."""
+    """Compare, and decide each cell of the baseline.
+
+    Exit status 0: none lost more speed than is let pass. 1: one did, no longer runs, or is missing. 3: one could not be
+    decided, for it has no interval or could not be compared. 2: the command line is wrong.
+    """
     from speed_benchmark.report import verbs
 
     return verbs.gate(new, baseline, max_regression, form, lang, speed, out)
@@ -194,12 +212,12 @@ def script(engine: str) -> None:
     single.command(help=f"Measure how fast {engine} generates, and in how much memory.")(
         flags.command(run_cells, engine)
     )
-    sys.exit(_invoke(single))
+    sys.exit(stoppable(lambda: _invoke(single)))
 
 
-def main() -> None:
-    """The `speed-benchmark` command."""
-    sys.exit(_invoke(_application()))
+def main() -> int:
+    """The `speed-benchmark` command; returns its exit status."""
+    return _invoke(_application())
 
 
 # Verb -> what it does, and what the list of verbs says of it.
@@ -248,14 +266,13 @@ def _with_flags(verb: str, do: Callable[..., int]) -> Callable[..., int]:
 
 def _invoke(application: typer.Typer) -> int:
     """Run a command; a user's mistake is one line on standard error and status 2."""
+    replace_unknown()
     try:
         status = application(standalone_mode=False)
     except UserError as error:
         return _complain(f"error: {error}", status=2)
     except typer.TyperException as error:
-        return _complain(f"error: {' '.join(error.format_message().split())}", status=2)
-    except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted", status=130)
+        return _complain(f"error: {one_line(error.format_message())}", status=2)
     return status if isinstance(status, int) else 0
 
 
@@ -268,11 +285,13 @@ def _asked(suite: str | None, given: dict[str, Any]) -> "Suite":
 
 def _print_stored(stored: "Sequence[Stored]", *, as_json: bool) -> None:
     """The records of a run: their files as they are, or a table."""
+    from speed_benchmark.record.folder import content_of
     from speed_benchmark.report.tables import print_run
 
     if as_json:
-        for one in stored:
-            sys.stdout.buffer.write(one.path.read_bytes())
+        for content in (content_of(one.path) for one in stored):
+            with output() as file:
+                file.write(content)
     elif stored:
         print_run(stored)
 
@@ -284,5 +303,5 @@ def _status(stored: "Sequence[Stored]", policy: "Policy") -> int:
 
 
 def _complain(text: str, *, status: int) -> int:
-    typer.echo(text, err=True)
+    say(text, error=True)
     return status

@@ -41,6 +41,7 @@ class Watched:
         patch(files, "os", _Calls(os, {name: getattr(self, name) for name in ("open", "fdopen", "fsync", "link")}))
         patch(files, "tempfile", _Calls(tempfile, {"mkstemp": self.mkstemp}))
         patch(files, "Path", self.path)
+        patch(files, "rename", self.rename)
 
     def open(self, path: Path, flags: int, *more: int) -> int:
         self._next()
@@ -75,6 +76,13 @@ class Watched:
         self._next()
         os.link(source, target)
         self._note("link", source, target.name)
+
+    def rename(self, path: Path, new: Path) -> None:
+        self._next()
+        self._note("remove", str(path), path.name)
+        path.replace(new)
+        self._note("link", str(new), new.name)
+        files.sync_folder(new.parent)
 
     def path(self, name: str) -> "_Path":
         """What `files` makes of a name."""

@@ -13,12 +13,14 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from speed_benchmark.cli import run_cells
+from speed_benchmark.errors import UserError
 from speed_benchmark.record.format import parse
 from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.record import Record
@@ -55,6 +57,12 @@ class Sweep:
                 original.row = row
                 before()
                 status = run_cells(**self._given())
+            except UserError as error:
+                print(error, file=sys.stderr)  # noqa: T201 - as the command does
+                status = 2
+            except BaseException:
+                traceback.print_exc()
+                raise
             finally:
                 os._exit(status)
         return child

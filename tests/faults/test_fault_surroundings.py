@@ -180,7 +180,7 @@ def test_folder_read_only_midway(tmp_path: Path, tally: Tally) -> None:
 @pytest.mark.parametrize("breaks", [False, True], ids=["nvml_says_little", "nvml_fails_midway"])
 def test_nvml(tmp_path: Path, tally: Tally, *, breaks: bool) -> None:
     out = tmp_path / "out"
-    shim = {"PYTHONPATH": str(SHIM), "NVIDIA_SHIM_GPUS": "2", "NVIDIA_SHIM_BREAK": str(tmp_path / "broken")}
+    shim = {"PYTHONPATH": str(SHIM), "CUDA_SHIM_GPUS": "2", "CUDA_SHIM_BREAK": str(tmp_path / "broken")}
     model = make_model(tmp_path / "m", real_token_s=0.05)
     with tally("faults"):
         process = start(model, out, "--gpus", "0", lengths="5,6", env=os.environ | shim)
@@ -193,7 +193,7 @@ def test_nvml(tmp_path: Path, tally: Tally, *, breaks: bool) -> None:
 
 
 def test_nvml_absent(tmp_path: Path, tally: Tally) -> None:
-    shim = {"PYTHONPATH": str(SHIM), "NVIDIA_SHIM_GPUS": "2", "NVIDIA_SHIM_BREAK": "/"}
+    shim = {"PYTHONPATH": str(SHIM), "CUDA_SHIM_GPUS": "2", "CUDA_SHIM_BREAK": "/"}
     with tally("faults"):
         ran = run(
             arguments([make_model(tmp_path / "m")], tmp_path / "out", "--gpus", "0"), tmp_path / "out", 60, **shim
@@ -278,7 +278,7 @@ def same_id(content: bytes) -> bytes:
         (cut, "no whole record"),
         (lambda _: b"", "no whole record"),
         (lambda content: bytes(len(content)), "no whole record"),
-        (lambda content: content * 2, "does not match"),
+        (lambda content: content * 2, "several records"),
         (lambda content: content.replace(b":", b": "), "no whole record"),
         (flipped, "does not match"),
         (same_id, "does not match"),

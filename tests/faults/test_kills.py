@@ -13,7 +13,7 @@ from tests.faults.tallies import counts
 pytestmark = pytest.mark.engine
 
 LANES = 2
-KILLS = 200
+KILLS = 100
 BAD = ("lost", "unreadable", "run twice", "missing", "missing rows", "processes left", "not finished")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from speed_benchmark.cell import EngineSettings
 from speed_benchmark.judge.agreement import Answers
+from speed_benchmark.judge.agreement import answer as made
 from speed_benchmark.record.engine import Sampling
 from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.record import Agreement, Checkpoint, Record
@@ -42,7 +43,7 @@ def agreement(record: Record, *others: Record) -> Agreement | None:
     """What an index of `others` says of `record`."""
     answers = Answers()
     for other in others:
-        answers.add(other)
+        answers.add(made(other))
     return answers.agreement(record)
 
 
@@ -83,9 +84,9 @@ def test_each_engine_is_held_against_the_other(answer: Answer) -> None:
     answers = Answers()
     one, other = answer("a", 1, 2), answer("b", 1, 3)
     assert answers.agreement(one) is None
-    answers.add(one)
+    answers.add(made(one))
     assert answers.agreement(one) is None
-    answers.add(other)
+    answers.add(made(other))
     assert answers.agreement(one) == Agreement(engine="b", record_id="b", compared=2, agreed=1)
     assert answers.agreement(other) == Agreement(engine="a", record_id="a", compared=2, agreed=1)
 
@@ -137,7 +138,7 @@ def test_answers_that_chance_or_rounding_chose_are_not_compared(answer: Answer, 
 
 def test_no_record_is_kept(answer: Answer) -> None:
     answers = Answers()
-    answers.add(answer("b", 1, 2))
+    answers.add(made(answer("b", 1, 2)))
     held: list[object] = [vars(answers)]
     for one in held:
         assert not isinstance(one, Record | Sample)

@@ -242,15 +242,18 @@ def test_a_quiet_run_is_rarely_flagged(
     assert steady.judgement.verdict is Verdict.VALID
 
     def judged(times_s: Values) -> Verdict:
+        moved_s = np.cumsum(times_s) - times_s - 2.0 * np.arange(count)  # each begins when the one before it has ended
         samples = tuple(
             sample.model_copy(
                 update={
-                    "started_at_s": None,  # it was another moment, and the clocks would be held against each other
+                    "started_at_s": sample.started_at_s + late_s,
+                    "started_at_unix_s": sample.started_at_unix_s + late_s,
+                    "ended_at_unix_s": sample.started_at_unix_s + late_s + time_s,
                     "duration_s": time_s,
                     "sequences": (stretched(sample.sequences[0], time_s / sample.duration_s),),
                 }
             )
-            for sample, time_s in zip(record.samples, times_s.tolist(), strict=True)
+            for sample, time_s, late_s in zip(record.samples, times_s.tolist(), moved_s.tolist(), strict=True)
         )
         return judge(record.model_copy(update={"samples": samples})).verdict
 

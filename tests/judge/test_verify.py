@@ -1,6 +1,7 @@
 """Stored records: any changed byte of the evidence is found, and what this version judges otherwise is told."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from speed_benchmark.errors import UserError
 from speed_benchmark.judge.judgement import Judged
 from speed_benchmark.judge.verify import State, Verified, differences, verify
+from speed_benchmark.record.folder import content_of
 from speed_benchmark.record.format import serialize
 from speed_benchmark.record.store import Store
 from tests.judge.judging import Make, summary_of
@@ -63,13 +65,13 @@ def test_a_record_without_a_judgement_is_sound(doubted: Judged, tmp_path: Path) 
 
 
 def test_each_file_is_read_once(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, reads = Path.read_bytes, []
+    reads = []
 
     def counted(path: Path) -> bytes:
         reads.append(path)
-        return read(path)
+        return content_of(path)
 
-    monkeypatch.setattr(Path, "read_bytes", counted)
+    monkeypatch.setattr("speed_benchmark.judge.verify.content_of", counted)
     link = stored.with_name("link.json")
     link.symlink_to(stored)
     assert [found.state for found in verify([stored.parent, stored, stored.parent, link])] == [State.SOUND]
@@ -88,12 +90,15 @@ def test_a_changed_file_is_damaged(stored: Path) -> None:
     assert only(stored) == Verified(stored, State.DAMAGED, "it is no whole record")
 
 
-def test_a_file_that_cannot_be_read_is_damaged(tmp_path: Path) -> None:
+def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "gone.json").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "null.json").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe.json")
     assert [(found.path.name, found.state, found.detail) for found in verify([tmp_path])] == [
-        ("folder.json", State.DAMAGED, "it can't be read (Is a directory)"),
-        ("gone.json", State.DAMAGED, "it can't be read (No such file or directory)"),
+        ("gone.json", State.OTHER, "it is a link that leads nowhere"),
+        ("null.json", State.OTHER, "it is no regular file"),
+        ("pipe.json", State.OTHER, "it is no regular file"),
     ]
 
 
@@ -104,7 +109,7 @@ def test_json_that_is_no_record_is_passed_over(stored: Path, content: str) -> No
     other.write_text(content)
     assert list(verify([stored.parent])) == [
         Verified(stored, State.SOUND),
-        Verified(other, State.OTHER, "it is JSON, and no record"),
+        Verified(other, State.OTHER, "it is no record"),
     ]
 
 

@@ -68,6 +68,21 @@ def test_a_busy_gpu_is_refused_and_says_who_uses_it(gpus: Callable[..., FakeNvml
     assert record.cause.message.startswith("; ".join(REASONS) + "; --wait_idle SECONDS")
 
 
+@pytest.mark.attack("1.5")
+def test_a_gpu_that_was_busy_is_looked_at_again(gpus: Callable[..., FakeNvml], sweep: Sweep) -> None:
+    gpus(**BUSY)
+    assert sweep(Limits()).outcome is Outcome.REFUSED
+    gpus(**BUSY | {"MemoryInfo": memory(0), "ComputeRunningProcesses": [], "UtilizationRates": SimpleNamespace(gpu=0)})
+    assert sweep(Limits()).outcome is Outcome.OK
+
+
+@pytest.mark.attack("1.5")
+def test_what_a_refusal_advises_helps(gpus: Callable[..., FakeNvml], sweep: Sweep) -> None:
+    gpus(**BUSY)
+    assert sweep(Limits()).outcome is Outcome.REFUSED
+    assert sweep(Limits(allow_busy=True)).outcome is Outcome.OK
+
+
 def test_a_busy_gpu_that_is_allowed_is_doubted(gpus: Callable[..., FakeNvml], sweep: Sweep) -> None:
     gpus(**BUSY)
     record = sweep(Limits(allow_busy=True))

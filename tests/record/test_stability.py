@@ -27,7 +27,7 @@ EDITS = {
         '    depth: Annotated[int, Option("tokens in the cache before", implied=0)] = 0\n',
     ),
     "record/record.py": (
-        "    earlier_id: str | None = Field(",
+        "    earlier_id: Digest | None = Field(",
         '    remark: str | None = Field(default=None, description="a later version\'s")\n',
     ),
     "judge/judgement.py": (

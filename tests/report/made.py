@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
+from speed_benchmark.judge.judge import judged
 from speed_benchmark.record.engine import Loaded, Sampling
 from speed_benchmark.record.format import seal
 from speed_benchmark.record.machine import Gpu, Machine, MachineState
@@ -62,12 +64,17 @@ def sample(first_s: float, token_s: float, batch_size: int = 1, tokens: int = GE
 
 
 def record(
-    times_s: Sequence[tuple[float, float]] = REPEATS_S, *, warmups: int = 1, batch_size: int = 1, **changes: Any
+    times_s: Sequence[tuple[float, float]] = REPEATS_S,
+    *,
+    warmups: int = 1,
+    batch_size: int = 1,
+    tokens: int = GENERATE,
+    **changes: Any,
 ) -> Record:
     """A record of one cell, with a repeat for each of `times_s`."""
     cell = Cell(
         model=Model(model_id_or_path="Qwen/Qwen2.5-0.5B-Instruct"),
-        workload=Workload(context_length=6, generate_length=GENERATE, batch_size=batch_size),
+        workload=Workload(context_length=6, generate_length=tokens, batch_size=batch_size),
         settings=EngineSettings(engine="transformers"),
         protocol=Protocol(repeats=len(times_s) or 3, warmups=warmups),
     )
@@ -79,14 +86,29 @@ def record(
         prompt="random",
         sampling=SAMPLING,
         loaded=LOADED,
-        warmups=(sample(0.1, 0.01, batch_size),) * warmups,
-        samples=tuple(sample(*times, batch_size) for times in times_s),
+        warmups=tuple(sample(0.1, 0.01, batch_size, tokens) for _ in range(warmups)),
+        samples=tuple(sample(*times, batch_size, tokens) for times in times_s),
         machine=CPU,
         machine_before=MOMENT,
         machine_after=MOMENT,
         provenance=Provenance(tool_version="0"),
     )
-    return made.model_copy(update=changes)
+    return placed(made.model_copy(update=changes))
+
+
+def placed(record: Record) -> Record:
+    """The record with its requests one after the other, process by process, just before it was made."""
+    requests = sorted((*record.warmups, *record.samples), key=lambda request: request.process)  # warm-ups stay first
+    moment_s = datetime.fromisoformat(record.created_at).timestamp()
+    starts_s = {}
+    for request in reversed(requests):
+        moment_s -= request.duration_s + 1
+        starts_s[id(request)] = moment_s
+
+    def moved(requests: Sequence[Sample]) -> tuple[Sample, ...]:
+        return tuple(one.model_copy(update={"started_at_unix_s": starts_s[id(one)]}) for one in requests)
+
+    return record.model_copy(update={"warmups": moved(record.warmups), "samples": moved(record.samples)})
 
 
 def measured() -> dict[str, Record]:
@@ -134,7 +156,7 @@ def vary(record: Record, **changes: Any) -> Record:
         "checkpoint": Checkpoint(source="huggingface", quantization=quantization),
         "loaded": loaded,
     }
-    return seal(record.model_copy(update=fixed | changes))
+    return seal(placed(record.model_copy(update=fixed | changes)))
 
 
 def golden() -> list[Record]:
@@ -177,5 +199,5 @@ def _varied(sample: Sample, factor: float, length: int, memory: Memory) -> Sampl
 
 def shown(records: Sequence[Record], language: Language = "en") -> list[Row]:
     """The rows of records, as if they lay in a folder."""
-    found = (Found(Path(str(index)), f"{index}.json", record) for index, record in enumerate(records))
+    found = (Found(Path(str(index)), f"{index}.json", judged(record)) for index, record in enumerate(records))
     return rows((entry(one, language) for one in found), language, again=lambda path: records[int(str(path))])

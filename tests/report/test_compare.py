@@ -1,11 +1,11 @@
 """Comparisons: what the interval says and nothing else, and what is refused."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -25,10 +25,11 @@ from speed_benchmark.report.compare import (
     measured,
 )
 from speed_benchmark.report.words import words
+from tests.report.made import REPEATS_S, SAMPLING, vary
 from tests.report.made import record as made
-from tests.report.made import vary
 
 Command = Callable[..., CompletedProcess[str]]
+DAY = "2026-03-{:02}T00:00:00+00:00"
 
 
 def kept(record: Record) -> Measured:
@@ -40,8 +41,14 @@ def compared(before: Sequence[Record], after: Sequence[Record], *across: Unlike)
 
 
 def with_speeds(base: Measured, speeds: Sequence[float]) -> Measured:
-    """`base` with one repeat a speed, in one process."""
-    return replace(base, speeds={0: tuple(speeds)})
+    """`base` with one repeat a speed, in one process: another measurement."""
+    return replace(base, speeds={0: tuple(speeds)}, moments=frozenset())
+
+
+def later(record: Record, day: int = 2, **changed: Any) -> Record:
+    """Another measurement of the same cell, by what was loaded from the same checkpoint."""
+    kept = {"checkpoint": record.checkpoint, "loaded": record.loaded, "provenance": record.provenance}
+    return vary(record, created_at=DAY.format(day), **(kept | changed))
 
 
 def codes(reasons: Sequence[Reason]) -> list[str]:
@@ -191,6 +198,103 @@ def test_each_difference_is_said_in_the_language_of_the_report(ok: Record) -> No
     assert document.tables[0].notes == ("[1] 提示词不同：随机 / 对话",)
 
 
+def other_weights(record: Record) -> Record:
+    return with_checkpoint(record, weights_digest="sha256:" + "1" * 64)
+
+
+def with_checkpoint(record: Record, **changed: Any) -> Record:
+    assert record.checkpoint
+    return vary(record, checkpoint=record.checkpoint.model_copy(update=changed))
+
+
+def with_loaded(record: Record, **changed: Any) -> Record:
+    assert record.loaded
+    return vary(record, loaded=record.loaded.model_copy(update=changed))
+
+
+@pytest.mark.attack("4.4", "4.5")
+def test_other_work_is_not_compared_whatever_is_accepted(ok: Record) -> None:
+    """What was read back counts, not what was asked for."""
+    warm = vary(ok, sampling=SAMPLING.model_copy(update={"temperature": 1.0}))
+    others = {
+        "unlike_weights": other_weights(ok),
+        "unlike_formats": vary(ok, quantization="FP16"),
+        "unlike_types": with_loaded(ok, dtype="float32"),
+        "unlike_cache_types": with_loaded(ok, kv_cache_dtype="fp8"),
+        "unlike_sampling": warm,
+    }
+    for code, other in others.items():
+        for across in ((), get_args(Unlike)):
+            cell = compared([ok], [other], *across).cells[0]
+            assert (cell.change, codes(cell.reasons)) == (Change.NOT_COMPARED, [code])
+    (reason,) = compared([ok], [warm]).cells[0].reasons
+    assert "temperature 0.7" in reason.text(words("en"))
+    assert "temperature 1," in reason.text(words("en"))
+
+
+@pytest.mark.attack("4.5")
+def test_other_means_are_compared_and_named(ok: Record) -> None:
+    """To compare two versions or two kernels is what a comparison is for."""
+    newer = ok.provenance.model_copy(update={"packages": {"torch": "2.14.0", "transformers": "6.0.0"}})
+    others = {
+        "unlike_versions": vary(ok, provenance=newer),
+        "unlike_attention": with_loaded(ok, attention_implementation="eager"),
+        "unlike_kernels": with_loaded(ok, quantization_kernels=("MarlinLinear",)),
+        "unlike_execution": with_loaded(ok, execution="compiled"),
+    }
+    for code, other in others.items():
+        cell = compared([ok], [later(other)]).cells[0]
+        assert (cell.change, codes(cell.reasons)) == (Change.SAME, [code])
+    (reason,) = compared([ok], [later(others["unlike_attention"])]).cells[0].reasons
+    assert reason.text(words("en")) == "unlike attention: fake / eager"
+
+
+@pytest.mark.attack("4.3")
+def test_a_stray_record_is_left_out_and_named(ok: Record) -> None:
+    """One of another machine beside good ones made the cell `not compared`, in whichever side and order it stood."""
+    good = [later(ok, factor=1.25, day=day) for day in (2, 3, 4)]
+    for day in (1, 9):
+        stray = later(ok, factor=0.5, day=day, machine=ok.machine.model_copy(update={"driver": "570"}))
+        cell = compared([ok], [*good, stray]).cells[0]
+        assert [one.row.record_id for one in cell.after] == [one.record_id for one in good]
+        assert cell.ratio is not None
+        assert cell.ratio.value == pytest.approx(0.8)
+        left_out = cell.reasons[-1]
+        assert left_out.text(words("en")) == "left out of the second: 1 (unlike drivers: none / 570)"
+        assert codes(compared([*good, stray], [later(ok, day=10)]).cells[0].reasons)[-1] == "left_out_before"
+
+
+def test_of_several_that_match_the_newest_are_compared(ok: Record) -> None:
+    """Two versions in one folder were taken for one."""
+    newer = ok.provenance.model_copy(update={"packages": {"torch": "2.14.0"}})
+    new = [later(ok, factor=2.0, day=2), later(ok, day=3, provenance=newer)]
+    cell = compared([ok], new).cells[0]
+    assert [one.row.record_id for one in cell.after] == [new[1].record_id]
+    assert codes(cell.reasons) == ["unlike_versions", "left_out_after"]
+
+
+def test_what_failed_beside_what_ran_is_named(ok: Record, measured: dict[str, Record]) -> None:
+    failed = vary(measured["oom"], protocol={"repeats": 7}, created_at=DAY.format(5))
+    cell = compared([ok], [later(ok), failed]).cells[0]
+    assert cell.change is Change.SAME
+    assert cell.reasons[0].text(words("en")) == "left out of the second: 1 (oom)"
+
+
+@pytest.mark.attack("1.17", "4.6")
+def test_a_measurement_that_is_stored_again_counts_once() -> None:
+    """Three copies of one record looked like three processes, which give an interval."""
+    few = vary(made(REPEATS_S[:3]))
+    copies = [few.model_copy(update={"record_id": f"sha256:{number}", "load_s": number}) for number in range(1, 4)]
+    cell = compared([later(few, day=9)], copies).cells[0]
+    assert (cell.change, len(cell.after)) == (Change.UNDECIDED, 1)
+    assert cell.reasons[-1].text(words("en")) == "left out of the second: 2 (the same measurement again)"
+
+
+def test_one_measurement_on_both_sides_is_named(ok: Record) -> None:
+    cell = compared([ok], [ok]).cells[0]
+    assert (cell.change, codes(cell.reasons)) == (Change.SAME, ["same_measurement"])
+
+
 def test_batches_of_unlike_size_are_unlike_cells(ok: Record) -> None:
     assert compared([ok], [vary(made(batch_size=4))]).cells == ()
 
@@ -221,48 +325,6 @@ def test_cells_of_one_side_are_named(ok: Record) -> None:
 def test_what_is_kept_of_a_record_holds_no_token_times(ok: Record) -> None:
     """So that two folders of any size can be compared."""
     assert len(repr(kept(ok))) < len(repr(ok)) / 3
-
-
-@pytest.mark.parametrize(
-    ("factor", "status", "said"),
-    [
-        (1.0, 0, "No cell of 2 regressed by more than 3%."),
-        (0.9, 0, "faster"),
-        (1.02, 0, "No cell of 2 regressed by more than 3%."),
-        (1.2, 1, "2 of 2 cells regressed by more than 3%."),
-    ],
-)
-def test_gate(
-    measured: dict[str, Record],
-    stored: Callable[..., Path],
-    command: Command,
-    factor: float,
-    status: int,
-    said: str,
-) -> None:
-    lengths = (6, 60)
-    old = stored([vary(measured["ok"], input_tokens=length) for length in lengths], "old")
-    later = "2026-03-03T00:00:00+00:00"
-    new = stored(
-        [vary(measured["ok"], input_tokens=length, factor=factor, created_at=later) for length in lengths], "new"
-    )
-    done = command("gate", new, "--baseline", old, "--max_regression", "3%")
-    assert (done.returncode, done.stderr) == (status, "")
-    assert said in done.stdout
-    rows = json.loads(command("gate", new, "--baseline", old, "--format", "json").stdout)
-    assert [row["regressed"] for row in rows] == [status == 1] * 2
-    assert rows[0]["ratio"] == pytest.approx(1 / factor)
-    assert rows[0]["before_record_ids"] != rows[0]["after_record_ids"]
-
-
-def test_gate_without_an_interval_does_not_pass(
-    measured: dict[str, Record], stored: Callable[..., Path], command: Command
-) -> None:
-    few = vary(measured["doubtful"])
-    folder = stored([few])
-    done = command("gate", folder, "--baseline", folder)
-    assert done.returncode == 1
-    assert "No cell of 1 has an interval to decide by." in done.stdout
 
 
 def test_no_common_cell_is_one_line(measured: dict[str, Record], stored: Callable[..., Path], command: Command) -> None:

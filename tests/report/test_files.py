@@ -24,6 +24,7 @@ from speed_benchmark.report.exports import to_csv
 from speed_benchmark.report.rows import Row
 from speed_benchmark.report.samples import SampleRow, write_jsonl, write_parquet
 from speed_benchmark.report.schemas import schemas
+from speed_benchmark.terminal import printable
 from tests.report.made import record, shown, vary
 
 pytestmark = pytest.mark.slow
@@ -175,9 +176,9 @@ def test_no_text_of_a_record_is_a_formula(measured: dict[str, Record], text: str
     machine = vary(measured["ok"]).machine.model_copy(update={"driver": text})
     rows = shown([vary(measured["ok"], model=text, machine=machine, prompt=text, options={"flag": text})])
     line = next(csv.DictReader(io.StringIO(to_csv(rows), newline="")))
-    assert line["driver"] == f"'{text}"
-    assert line["prompt"] == f"'{text}"
-    assert line["flag"] == f"'{text}"
+    assert line["driver"] == f"'{printable(text)}"
+    assert line["prompt"] == f"'{printable(text)}"
+    assert line["flag"] == f"'{printable(text)}"
     assert all(not cell.startswith(("=", "+", "@", "\t", "\r")) for cell in line.values())
     assert float(line["generation_tokens_per_s"]) > 0  # a number stays one, a negative one too
 

@@ -267,7 +267,7 @@ def test_what_never_was_a_record_is_passed_over(
     assert command("report", folder, "--format", "json", "--out", folder / "report.json").returncode == 0
     done = command("report", folder, "--format", "csv")
     assert done.returncode == 0
-    assert done.stderr == f"passed over: {folder / 'report.json'}: it is JSON, and no record\n"
+    assert done.stderr == f"passed over: {folder / 'report.json'}: it is no record\n"
     assert len(list(csv.reader(io.StringIO(done.stdout)))) == len(golden_records) + 1
 
 

@@ -139,6 +139,28 @@ def test_a_spread_is_judged_over_the_pool_and_leaves_no_record_out() -> None:
     assert len(row.record_ids) == 3
 
 
+@pytest.mark.attack("1.17", "4.6")
+def test_a_measurement_that_is_stored_again_counts_once() -> None:
+    """Copies of one record, each with another id, made an interval of many processes."""
+    first, second, third = rounds()
+    copies = [third.model_copy(update={"record_id": f"sha256:{number}", "load_s": number}) for number in (1, 2, 3)]
+    rows = shown([first, second, *copies])
+    assert only(rows).record_ids == ("sha256:3", second.record_id, first.record_id)
+    note = "the same measurement is in a newer record"
+    assert {row.record_id: row.notes[-1] for row in rows if row.older} == {"sha256:1": note, "sha256:2": note}
+    assert note not in only(rows).notes
+
+
+def test_rounds_by_a_virtual_clock_are_different_measurements() -> None:
+    """It starts anew in each process, so that the same moments come again."""
+    one = record()
+    assert one.loaded
+    simulated = vary(one, loaded=one.loaded.model_copy(update={"simulated": True}))
+    again = simulated.model_copy(update={"record_id": "sha256:1"})
+    (row,) = shown([simulated, again])
+    assert len(row.record_ids) == 2
+
+
 def test_a_failure_is_never_pooled(measured: dict[str, Record]) -> None:
     first, second, third = rounds()
     failed = vary(measured["oom"], created_at=DAY.format(9), protocol={"repeats": 7})
@@ -162,7 +184,10 @@ def test_a_reboot_between_rounds_is_no_doubt() -> None:
     """The clocks and the memory of one boot say nothing of another's."""
     first, second, third = rounds()
     later = MachineState(unix_s=2e9, load_1min=0.1, memory_available_bytes=2**30)
-    moved = tuple(sample.model_copy(update={"started_at_unix_s": 2e9, "started_at_s": 1.0}) for sample in third.samples)
+    moved = tuple(
+        sample.model_copy(update={"started_at_unix_s": 2e9 + 9 * number, "started_at_s": 1.0 + 9 * number})
+        for number, sample in enumerate(third.samples)
+    )
     third = vary(third, created_at=third.created_at, machine_before=later)
     third = third.model_copy(update={"samples": moved})
     own = {code for one in (first, second, third) for code in shown([one])[0].findings}
@@ -177,6 +202,25 @@ def test_rounds_of_a_folder_are_one_line(stored: Callable[..., Path], command: C
     done = command("report", folder, "--format", "jsonl")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert {line["record_id"] for line in lines} == set(row["record_ids"])
+
+
+@pytest.mark.attack("4.8")
+def test_a_record_that_bears_another_models_name_is_not_laid_beside_its_figures(
+    stored: Callable[..., Path], command: Command
+) -> None:
+    """Its weights are those of a model of 0.5B, which is two hundredths of what 72B have."""
+    asked = {"gpus": 1, "input_tokens": 1}
+    long = record(((0.1, 0.01), (0.1, 0.0101), (0.1, 0.0099)), tokens=2048)
+    own, other = vary(long, **asked), vary(long, model="Qwen/Qwen2.5-72B-Instruct", **asked)
+    done = command("reference", stored([own, other], "both"), "--format", "markdown")
+    assert done.returncode == 0
+    assert "72B-Instruct (" not in done.stdout
+    assert (
+        "called Qwen2.5-72B-Instruct and with 0.93 GiB of weights; those of that model are 135.43 GiB." in done.stdout
+    )
+    done = command("reference", stored([other], "other"))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "those of that model are 135.43 GiB" in done.stderr
 
 
 def test_published_figures_are_laid_beside_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:

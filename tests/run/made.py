@@ -29,7 +29,7 @@ def cell(length: int = 5, *, model: str = "m", generate: int = 4, sampling: str 
     )
 
 
-def sample(of: Cell, duration_s: float = 1.0) -> Sample:
+def sample(of: Cell, duration_s: float = 1.0, started_at_unix_s: float = 0.0) -> Sample:
     """Tokens at even times, the last one at the end."""
     workload = of.workload
     times = tuple(duration_s * (number + 1) / workload.generate_length for number in range(workload.generate_length))
@@ -40,7 +40,7 @@ def sample(of: Cell, duration_s: float = 1.0) -> Sample:
         output_digest="sha256:0",
         first_token_ids=tuple(range(min(16, workload.generate_length))),
     )
-    return Sample(started_at_unix_s=0.0, duration_s=duration_s, sequences=(one,) * workload.batch_size)
+    return Sample(started_at_unix_s=started_at_unix_s, duration_s=duration_s, sequences=(one,) * workload.batch_size)
 
 
 def load_done(packages: Mapping[str, str] | None = None) -> events.LoadDone:
@@ -78,8 +78,12 @@ def record(
     digest: str | None = None,
     packages: Mapping[str, str] | None = None,
 ) -> Record:
-    """A record of this machine with as many samples as the cell's protocol asks for, half a token time apart."""
-    samples = [sample(of, 1.0 + 0.001 * number) for number in range(of.protocol.repeats)]
-    draft = Draft(of, before=state(), loaded=load_done(packages), samples=samples, warmups=[sample(of)])
+    """A record of this machine with as many requests as the cell's protocol asks for, one every two seconds."""
+    warmups, repeats = of.protocol.warmups, of.protocol.repeats
+    first_s = created_at.timestamp() - 2 * (warmups + repeats)
+    requests = [sample(of, 1.0 + 0.001 * number, first_s + 2 * number) for number in range(warmups + repeats)]
+    draft = Draft(
+        of, before=state(), loaded=load_done(packages), samples=requests[warmups:], warmups=requests[:warmups]
+    )
     draft.prompt, draft.sampling = "random", Sampling(temperature=0.0 if of.workload.sampling == "greedy" else 0.7)
     return draft.record(outcome, None, surroundings(created_at.timestamp(), digest, packages))

@@ -1,11 +1,16 @@
 """Parts of cells that need several processes, and what becomes of them when their run is killed."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from speed_benchmark.judge.judge import judge
 from speed_benchmark.record.outcome import Cause, Outcome
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.store import Store, StoreError
@@ -13,6 +18,8 @@ from speed_benchmark.run.unfinished import FOLDER, Unfinished, recover
 from tests.run import made
 
 pytestmark = pytest.mark.engine
+
+ANOTHER_USER = 12345
 
 
 @pytest.fixture
@@ -105,3 +112,72 @@ def test_a_folder_that_does_not_take_it(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="can't be written"):
         Unfinished(Store(tmp_path / "file")).keep("a", part())
+
+
+def refuse_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.attack("1.9")
+def test_without_locks_there_are_no_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_locks(monkeypatch)
+    unfinished = Unfinished(store)
+    for key in ("a", "b"):
+        unfinished.keep(key, part())
+        assert not list(store.folder.rglob("*.part"))
+    unfinished.remove("a")
+    unfinished.end()
+    assert [path.name for path in (store.folder / FOLDER).iterdir()] == [".lock"]
+
+
+@pytest.mark.attack("1.9")
+def test_without_locks_nobody_takes_the_parts_of_a_run_that_may_be_alive(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(store, part())
+    with monkeypatch.context() as patch:
+        refuse_locks(patch)
+        assert recover(store) == 0
+    assert recover(store) == 1, "they are there once locks work"
+
+
+def test_a_run_that_is_alive_does_not_hide_one_that_was_killed(store: Store) -> None:
+    alive = [Unfinished(store) for _ in range(3)]
+    for one in alive:
+        one.keep("a", part())
+    killed(store, part(6))
+    assert recover(store) == 1
+    for one in alive:
+        one.end()
+
+
+@pytest.mark.attack("1.24")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_folder_shared_with_another_user() -> None:
+    """What one left the other recovers, once; where one has made the folder of parts, the other has none."""
+    with tempfile.TemporaryDirectory() as name:  # the folders of pytest are for one user
+        Path(name).chmod(0o755)
+        store = Store(Path(name, "out"))
+        store.open()
+        store.folder.chmod(0o777)
+        killed(store, part())
+        judge(part())  # imported now: another user may not reach what this one has installed
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.setgid(ANOTHER_USER)
+                os.setuid(ANOTHER_USER)
+                unfinished = Unfinished(store)
+                unfinished.keep("a", part())
+                unfinished.end()
+                status = 10 * recover(store) + recover(store)
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10
+        assert len(list(store.folder.rglob("*.part"))) == 1
+        assert recover(store) == 0
+        assert not list(store.folder.rglob("*.part"))

@@ -6,13 +6,13 @@ from itertools import takewhile
 from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.record import Agreement, Record
 
-_Question = tuple[object, ...]
-
 
 @dataclass(frozen=True)
-class _Answer:
-    """What two answers are compared by."""
+class Answer:
+    """What two answers are compared by; those to one `question` can be."""
 
+    question: tuple[object, ...]
+    engine: str
     record_id: str
     created_at: str
     first_token_ids: tuple[int, ...]
@@ -26,32 +26,40 @@ class Answers:
     """
 
     def __init__(self) -> None:
-        self._answers: dict[_Question, dict[str, _Answer]] = {}
+        self._answers: dict[tuple[object, ...], dict[str, Answer]] = {}
 
-    def add(self, record: Record) -> None:
-        """Take in the answer of `record`, if it can be compared."""
-        question = _question(record)
-        if question is None:
+    def add(self, answer: Answer | None) -> None:
+        """Take in an answer that can be compared."""
+        if answer is None:
             return
-        answers, engine = self._answers.setdefault(question, {}), record.cell.settings.engine
-        if engine not in answers or record.created_at > answers[engine].created_at:
-            answers[engine] = _Answer(record.record_id, record.created_at, _first_token_ids(record))
+        answers = self._answers.setdefault(answer.question, {})
+        if answer.engine not in answers or answer.created_at > answers[answer.engine].created_at:
+            answers[answer.engine] = answer
 
     def agreement(self, record: Record) -> Agreement | None:
         """`record` against the newest answer of another engine to the same question; None without one."""
-        question = _question(record)
-        answers = self._answers.get(question, {}) if question else {}
-        others = {engine: answer for engine, answer in answers.items() if engine != record.cell.settings.engine}
-        if not others:
+        own = answer(record)
+        answers = self._answers.get(own.question, {}).values() if own else ()
+        others = [one for one in answers if own and one.engine != own.engine]
+        if own is None or not others:
             return None
-        engine, partner = max(others.items(), key=lambda item: item[1].created_at)
-        pairs = list(zip(_first_token_ids(record), partner.first_token_ids, strict=False))
+        partner = max(others, key=lambda one: one.created_at)
+        pairs = list(zip(own.first_token_ids, partner.first_token_ids, strict=False))
         return Agreement(
-            engine=engine,
+            engine=partner.engine,
             record_id=partner.record_id,
             compared=len(pairs),
             agreed=sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)),
         )
+
+
+def answer(record: Record) -> Answer | None:
+    """The answer of `record`; None where it is not one that can be compared."""
+    question, first_token_ids = _question(record), _first_token_ids(record)
+    if question is None or not first_token_ids:
+        return None
+    engine = record.cell.settings.engine
+    return Answer(question, engine, record.record_id, record.created_at, first_token_ids)
 
 
 def _first_token_ids(record: Record) -> tuple[int, ...]:
@@ -60,14 +68,12 @@ def _first_token_ids(record: Record) -> tuple[int, ...]:
     return sequences[0].first_token_ids if sequences else ()
 
 
-def _question(record: Record) -> _Question | None:
+def _question(record: Record) -> tuple[object, ...] | None:
     """What must be alike for two answers to be comparable; None where the answer is not one that can be."""
     checkpoint, loaded, sampling = record.checkpoint, record.loaded, record.sampling
     if not (checkpoint and checkpoint.weights_digest and checkpoint.source != "synthetic" and loaded):
         return None
     if record.outcome is not Outcome.OK or sampling is None or sampling.temperature > 0:
-        return None
-    if not _first_token_ids(record):
         return None
     workload = record.cell.workload
     return (

@@ -20,7 +20,8 @@ class _Settled:
 def predict(start: Sample, end: Sample, cell: Cell) -> Sample | None:
     """The whole request whose first tokens are `start` and whose last ones are `end`, sequence by sequence.
 
-    None where a window has too few tokens for that, or where there is no time in which all of its sequences run.
+    None where a window has too few tokens for that, where there is no time in which all of its sequences run, and where
+    their pace leads to no time at all.
     """
     asked = cell.workload.generate_length
     sequences = []
@@ -30,7 +31,8 @@ def predict(start: Sample, end: Sample, cell: Cell) -> Sample | None:
             return None
         sequences.append(sequence.model_copy(update={"token_times_s": times_s, "output_tokens": asked}))
     request = start.model_copy(update={"sequences": tuple(sequences)})
-    return request.model_copy(update={"duration_s": request.last_token_s + start.duration_s - start.last_token_s})
+    whole = request.model_copy(update={"duration_s": request.last_token_s + start.duration_s - start.last_token_s})
+    return whole if whole.is_timed else None
 
 
 def _settled(window: Sample, index: int) -> _Settled | None:
@@ -60,6 +62,8 @@ def _predicted_times(
         return None
     first = len(known_s)
     start_at, end_at = first - start.tokens_to_end, asked - end.tokens_to_end
+    if end_at <= start_at:
+        return None
     slope = (end.gap_s - start.gap_s) / (end_at - start_at)
     line_s = start.gap_s + slope * (np.arange(first, asked) - start_at)
     return (*known_s, *(known_s[-1] + np.cumsum(line_s)).tolist())

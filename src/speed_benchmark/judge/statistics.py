@@ -31,6 +31,8 @@ CONFIDENCE = 0.95
 # Stopping as soon as the interval is narrow favours samples that look steadier than they are. Simulated for
 # normal and lognormal speeds and 6 to 30 repeats, 96.5 % at the time of stopping are 94 % to 96.5 % in the end.
 SEQUENTIAL_CONFIDENCE = 0.965
+# Tokens of predicted requests: these take 1 GB.
+MOST_PREDICTED = 2**25
 # Relative differences below this are rounding.
 RESOLUTION = 1e-6
 
@@ -141,12 +143,18 @@ def peak_memory(readings: Sequence[Memory]) -> Memory:
 
 
 def whole_requests(samples: Sequence[Sample], cell: Cell) -> list[Sample]:
-    """The samples of whole requests; in a quick measurement those that its pairs of windows predict."""
+    """The samples of whole requests; in a quick measurement those that its pairs of windows predict.
+
+    None are predicted where their tokens are too many to be held.
+    """
     if not cell.protocol.quick:
         return list(samples)
     starts = [sample for sample in samples if sample.window == "start"]
     ends = [sample for sample in samples if sample.window == "end"]
-    predicted = [predict(start, end, cell) for start, end in zip(starts, ends, strict=False)]
+    pairs = list(zip(starts, ends, strict=False))
+    if sum(len(start.sequences) for start, _ in pairs) * cell.workload.generate_length > MOST_PREDICTED:
+        return []
+    predicted = [predict(start, end, cell) for start, end in pairs]
     return [request for request in predicted if request]
 
 

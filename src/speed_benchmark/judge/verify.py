@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import TypeGuard
 
 from speed_benchmark.errors import UserError
-from speed_benchmark.judge.judge import judge
+from speed_benchmark.judge.reading import judge_stored
 from speed_benchmark.parallel import parallel_map
+from speed_benchmark.record.folder import content_of, record_files
 from speed_benchmark.record.format import DamagedRecordError, NoRecordError, judgement, parse
 
 # Another build of numpy may round the last digits of a mean otherwise.
@@ -44,9 +46,9 @@ def verify(paths: Sequence[Path]) -> Iterator[Verified]:
     Raises UserError for a path that is not there.
     """
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - pathlib raises for a name that is too long
             raise UserError("PATH", path, "no such file or folder")
-    files = (file for path in paths for file in (sorted(path.rglob("*.json")) if path.is_dir() else [path]))
+    files = (file for path in paths for file in (record_files(path) if path.is_dir() else [path]))
     once = {file.resolve(): file for file in reversed(list(files))}  # by the first name that a file is given
     yield from parallel_map(_verified, list(reversed(once.values())))
 
@@ -62,18 +64,16 @@ def differences(stored: Mapping[str, object], derived: Mapping[str, object]) -> 
 
 def _verified(path: Path) -> Verified:
     try:
-        content = path.read_bytes()
-        record = parse(content)
+        content = content_of(path)
+        judged = judge_stored(parse(content))
     except NoRecordError as error:
         return Verified(path, State.OTHER, str(error))
     except DamagedRecordError as error:
         return Verified(path, State.DAMAGED, str(error))
-    except OSError as error:
-        return Verified(path, State.DAMAGED, f"it can't be read ({error.strerror})")
     stored = judgement(content)
     if not stored:  # none, or one that can't be read
         return Verified(path, State.SOUND) if _is_json(content) else Verified(path, State.DAMAGED, "it is not JSON")
-    found = differences(stored, judge(record).model_dump(mode="json"))
+    found = differences(stored, judged.judgement.model_dump(mode="json"))
     return Verified(path, State.JUDGED_OTHERWISE if found else State.SOUND, "; ".join(found))
 
 

@@ -207,7 +207,9 @@ def _sole_maker(target: Path) -> Iterator[Path]:
     """
     partial = target.with_name(f".{target.name}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with files.locked(partial.with_suffix(".lock")):
+    with files.locked(partial.with_suffix(".lock")) as refusal:
+        if refusal:  # another process may be at it too: each makes its own
+            partial = partial.with_stem(f"{partial.stem}-{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
@@ -219,5 +221,6 @@ def _sole_maker(target: Path) -> Iterator[Path]:
 def _remove_leftovers(folder: Path) -> None:
     """Remove what interrupted makings of any model left in `folder`; those under way are locked, and stay."""
     for leftover in [*folder.glob(".*.partial"), *folder.glob(".*.lock")]:
-        with suppress(BlockingIOError), files.locked(leftover.with_suffix(".lock"), wait=False):
-            shutil.rmtree(leftover.with_suffix(".partial"), ignore_errors=True)
+        with suppress(BlockingIOError), files.locked(leftover.with_suffix(".lock"), wait=False) as refusal:
+            if not refusal:
+                shutil.rmtree(leftover.with_suffix(".partial"), ignore_errors=True)

@@ -2,46 +2,46 @@
 
 from pydantic import Field
 
-from speed_benchmark.record.base import Frozen
+from speed_benchmark.record.base import Bytes, Count, Frozen, Positive, Text
 
 
 class Sampling(Frozen):
     """How the next token is chosen, the same on every engine."""
 
-    temperature: float = Field(default=0.0, description="0 is greedy")
-    top_p: float = Field(default=1.0, description="nucleus sampling; 1 means no cut")
-    top_k: int = Field(default=0, description="most likely tokens to choose from; 0 means no cut")
-    repetition_penalty: float = Field(default=1.0, description="1 means none")
+    temperature: float = Field(default=0.0, ge=0, le=1e6, description="0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling; 1 means no cut")
+    top_k: Count = Field(default=0, description="most likely tokens to choose from; 0 means no cut")
+    repetition_penalty: float = Field(default=1.0, gt=0, le=1e6, description="1 means none")
 
 
 class Loaded(Frozen):
     """What really runs, read back from the loaded engine and never from the flags."""
 
-    attention_implementation: str = Field(description="what computes attention")
-    quantization: str = Field(
+    attention_implementation: Text = Field(description="what computes attention")
+    quantization: Text = Field(
         description="weight format as the loaded layers show it: BF16, FP16, FP32, GPTQ-Int4, GPTQ-Int8, AWQ"
     )
-    quantization_kernels: tuple[str, ...] = Field(default=(), description="classes that compute the linear layers")
-    dtype: str = Field(description="type of the activations")
-    execution: str = Field(description="eager, compiled, cuda_graphs or compiled+cuda_graphs")
-    weight_bytes: int = Field(description="bytes of all weights on the devices")
-    rope: str = Field(description="rotary position embedding: default, or yarn with its factor")
-    devices: tuple[str, ...] = Field(description="names of the devices that hold the weights")
+    quantization_kernels: tuple[Text, ...] = Field(default=(), description="classes that compute the linear layers")
+    dtype: Text = Field(description="type of the activations")
+    execution: Text = Field(description="eager, compiled, cuda_graphs or compiled+cuda_graphs")
+    weight_bytes: Bytes = Field(description="bytes of all weights on the devices")
+    rope: Text = Field(description="rotary position embedding: default, or yarn with its factor")
+    devices: tuple[Text, ...] = Field(description="names of the devices that hold the weights")
     prefix_caching: bool = Field(default=False, description="whether prompts of earlier requests are reused")
-    max_model_len: int | None = Field(default=None, description="longest prompt plus output that the engine takes")
-    max_sequences: int | None = Field(default=None, description="most sequences that the engine generates at once")
+    max_model_len: Count | None = Field(default=None, description="longest prompt plus output that the engine takes")
+    max_sequences: Count | None = Field(default=None, description="most sequences that the engine generates at once")
     preallocates: bool = Field(default=False, description="whether it takes its memory in advance, needed or not")
-    kv_cache_dtype: str | None = Field(default=None, description="type of the key-value cache")
-    kv_cache_bytes_per_token: int | None = Field(default=None, description="key-value cache of one token, all layers")
-    kv_cache_block_tokens: int | None = Field(default=None, description="tokens of a block of the cache")
-    kv_cache_spare_blocks: int = Field(default=0, description="blocks of the cache that are never handed out")
-    kv_cache_capacity_tokens: int | None = Field(default=None, description="tokens that the cache has room for")
-    kv_cache_allocated_bytes: int | None = Field(default=None, description="bytes of the cache taken in advance")
-    activation_peak_bytes: int | None = Field(
+    kv_cache_dtype: Text | None = Field(default=None, description="type of the key-value cache")
+    kv_cache_bytes_per_token: Bytes | None = Field(default=None, description="key-value cache of one token, all layers")
+    kv_cache_block_tokens: Positive | None = Field(default=None, description="tokens of a block of the cache")
+    kv_cache_spare_blocks: Count = Field(default=0, description="blocks of the cache that are never handed out")
+    kv_cache_capacity_tokens: Count | None = Field(default=None, description="tokens that the cache has room for")
+    kv_cache_allocated_bytes: Bytes | None = Field(default=None, description="bytes of the cache taken in advance")
+    activation_peak_bytes: Bytes | None = Field(
         default=None, description="peak of the engine's trial run beyond weights and cache"
     )
-    graph_bytes: int | None = Field(default=None, description="memory of captured CUDA graphs")
-    reasons: tuple[str, ...] = Field(
+    graph_bytes: Bytes | None = Field(default=None, description="memory of captured CUDA graphs")
+    reasons: tuple[Text, ...] = Field(
         default=(), description="why something other than the usual choice runs, in the engine's words"
     )
     finite_logits: bool | None = Field(

@@ -16,6 +16,7 @@ from speed_benchmark.record import migrations
 from speed_benchmark.record.record import SCHEMA_VERSION, Record
 
 _HEAD = re.compile(rb'\{"record_id":"(sha256:[0-9a-f]{64})",')
+_HEADS = re.compile(rb'^\{"record_id":"sha256:', re.MULTILINE)
 _JUDGEMENT = b',"judgement":{'
 
 
@@ -49,17 +50,13 @@ def parse(content: bytes) -> Record:
     Raises NoRecordError for what never was a record, DamagedRecordError unless every byte of the evidence is as it
     was written.
     """
-    head = _HEAD.match(content)
-    if head is None:
-        evidence = _migrated(content).encode()
-        return _validated(evidence).model_copy(update={"record_id": _hash(evidence)})
-    if not content.endswith(b"}\n"):
-        raise DamagedRecordError("it is no whole record")
-    end = content.rfind(_JUDGEMENT)
-    evidence = b"{" + content[head.end() : end if end >= 0 else -2] + b"}"
-    if (identity := head[1].decode()) != _hash(evidence):
-        raise DamagedRecordError("its content does not match its record_id")
-    return _validated(evidence).model_copy(update={"record_id": identity})
+    try:
+        return _parsed(content)
+    except DamagedRecordError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # Sealed, and still no record: what holds for one that was written by a version of this tool does not hold.
+        raise DamagedRecordError(f"it is no whole record ({type(error).__name__})") from error
 
 
 def judgement(content: bytes) -> dict[str, object]:
@@ -70,6 +67,22 @@ def judgement(content: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         found = {}
     return found if isinstance(found, dict) else {}
+
+
+def _parsed(content: bytes) -> Record:
+    head = _HEAD.match(content)
+    if head is None:
+        evidence = _migrated(content).encode()
+        return _validated(evidence).model_copy(update={"record_id": _hash(evidence)})
+    if not content.endswith(b"}\n"):
+        raise DamagedRecordError("it is no whole record")
+    if len(_HEADS.findall(content)) > 1:
+        raise NoRecordError("it holds several records, as `run --json` prints them; each is a file of its own")
+    end = content.rfind(_JUDGEMENT)
+    evidence = b"{" + content[head.end() : end if end >= 0 else -2] + b"}"
+    if (identity := head[1].decode()) != _hash(evidence):
+        raise DamagedRecordError("its content does not match its record_id")
+    return _validated(evidence).model_copy(update={"record_id": identity})
 
 
 def _evidence(record: Record) -> str:
@@ -96,7 +109,7 @@ def _migrated(content: bytes) -> str:
     except (ValueError, RecursionError):
         raise DamagedRecordError("it is no whole record") from None
     if not isinstance(known, dict) or "record_id" not in known or "cell" not in known:
-        raise NoRecordError("it is JSON, and no record")
+        raise NoRecordError("it is no record")
     version = known.get("schema_version")
     if version == SCHEMA_VERSION:  # and its bytes are in another order
         raise DamagedRecordError("it is no whole record")

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from speed_benchmark.record.base import Frozen
+from speed_benchmark.record.base import Frozen, Text, Whole
 
 
 class Outcome(StrEnum):
@@ -22,16 +22,20 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+# Failures that another try would only repeat.
+LASTING = (Outcome.OOM, Outcome.SKIPPED, Outcome.TOO_LONG, Outcome.UNSUPPORTED)
+
+
 class Cause(Frozen):
     """Why a cell is not ok."""
 
-    message: str = Field(description="what was said, in one line")
+    message: Text = Field(description="what was said, in one line")
     kind: Literal["cannot_fit", "after_shorter"] | None = Field(
         default=None,
         description="why it was skipped: weights and cache are larger than the memory, or a shorter cell of the same "
         "load had run out of memory",
     )
-    stage: str | None = Field(default=None, description="what the worker was doing")
-    exit_status: int | None = Field(default=None, description="exit status of the worker")
-    signal: str | None = Field(default=None, description="signal that killed the worker")
-    last_lines: tuple[str, ...] = Field(default=(), description="the last lines that the worker printed")
+    stage: Text | None = Field(default=None, description="what the worker was doing")
+    exit_status: Whole | None = Field(default=None, description="exit status of the worker")
+    signal: Text | None = Field(default=None, description="signal that killed the worker")
+    last_lines: tuple[Text, ...] = Field(default=(), description="the last lines that the worker printed")

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from speed_benchmark.cell import Cell
-from speed_benchmark.record.base import Frozen
+from speed_benchmark.record.base import Bytes, Count, Digest, Frozen, Moment, Positive, Seconds, Share, Text
 from speed_benchmark.record.engine import Loaded, Sampling
 from speed_benchmark.record.machine import Colocation, DevicePeaks, Machine, MachineState
 from speed_benchmark.record.outcome import Cause, Outcome
@@ -19,11 +19,11 @@ MEASUREMENT_VERSION = 1
 class Checkpoint(Frozen):
     """The weights that were measured: where they are from, and which they are."""
 
-    source: str = Field(description="huggingface, modelscope, local or synthetic")
-    commit: str | None = Field(default=None, description="commit on the hub")
-    quantization: str | None = Field(default=None, description="weight format that the checkpoint promises")
-    weight_file_bytes: int | None = Field(default=None, description="size of the weight files")
-    weights_digest: str | None = Field(default=None, description="hash of names and contents of the weight files")
+    source: Text = Field(description="huggingface, modelscope, local or synthetic")
+    commit: Text | None = Field(default=None, description="commit on the hub")
+    quantization: Text | None = Field(default=None, description="weight format that the checkpoint promises")
+    weight_file_bytes: Bytes | None = Field(default=None, description="size of the weight files")
+    weights_digest: Digest | None = Field(default=None, description="hash of names and contents of the weight files")
 
 
 class Agreement(Frozen):
@@ -32,26 +32,28 @@ class Agreement(Frozen):
     Two engines round differently, so that a later token may differ; the first one of a real model hardly does.
     """
 
-    engine: str = Field(description="the other engine")
-    record_id: str = Field(description="the other engine's record")
-    compared: int = Field(description="how many of the first tokens were compared")
-    agreed: int = Field(description="how many of these are alike before one differs")
+    engine: Text = Field(description="the other engine")
+    record_id: Text = Field(description="the other engine's record")
+    compared: Count = Field(description="how many of the first tokens were compared")
+    agreed: Count = Field(description="how many of these are alike before one differs")
 
 
 class Provenance(Frozen):
     """Which software made the record."""
 
-    tool_version: str = Field(description="version of this tool")
-    measurement_version: int = Field(
+    tool_version: Text = Field(description="version of this tool")
+    measurement_version: Count = Field(
         default=MEASUREMENT_VERSION, description="raised whenever what the tool measures changes"
     )
-    git_commit: str | None = Field(default=None, description="commit of this tool's checkout, + where files differ")
-    command: tuple[str, ...] = Field(default=(), description="command line")
-    python: str = Field(default="", description="version of Python")
-    packages: dict[str, str] = Field(
+    git_commit: Text | None = Field(default=None, description="commit of this tool's checkout, + where files differ")
+    command: tuple[Text, ...] = Field(default=(), description="command line")
+    python: Text = Field(default="", description="version of Python")
+    packages: dict[Text, Text] = Field(
         default={}, description="versions of what speed depends on, as the worker had them"
     )
-    environment: dict[str, str] = Field(default={}, description="variables that steer libraries; no secrets, no paths")
+    environment: dict[Text, Text] = Field(
+        default={}, description="variables that steer libraries; no secrets, no paths"
+    )
 
 
 class TokenCost(Frozen):
@@ -62,22 +64,22 @@ class TokenCost(Frozen):
     prompt, the output layer for its last one alone, and attention of each token to those before it.
     """
 
-    weight_bytes: int = Field(description="bytes of weights that a decoding step reads")
-    kv_cache_bytes_per_token: int = Field(description="bytes of the key-value cache of one token")
-    flops: int = Field(description="operations of a decoding step, attention aside")
-    attention_flops_per_token: int = Field(description="operations of attention to one token before")
-    prefill_flops: int = Field(description="operations of one token of the prompt, attention and output layer aside")
-    devices_at_once: int = Field(default=1, description="devices a step is split over; 1 where they take turns")
+    weight_bytes: Positive = Field(description="bytes of weights that a decoding step reads")
+    kv_cache_bytes_per_token: Bytes = Field(description="bytes of the key-value cache of one token")
+    flops: Positive = Field(description="operations of a decoding step, attention aside")
+    attention_flops_per_token: Count = Field(description="operations of attention to one token before")
+    prefill_flops: Count = Field(description="operations of one token of the prompt, attention and output layer aside")
+    devices_at_once: Positive = Field(default=1, description="devices a step is split over; 1 where they take turns")
 
 
 class Profile(Frozen):
     """The pass under the profiler, or why there is none."""
 
-    device_busy_share: float | None = Field(
+    device_busy_share: Share | None = Field(
         default=None, description="share of the time of decoding in which a device ran a kernel"
     )
-    tokens: int = Field(default=0, description="tokens that it is over")
-    error: str | None = Field(default=None, description="why it failed")
+    tokens: Count = Field(default=0, description="tokens that it is over")
+    error: Text | None = Field(default=None, description="why it failed")
 
 
 class Record(Frozen):
@@ -88,31 +90,31 @@ class Record(Frozen):
     """
 
     schema_version: Literal[2] = Field(default=2, description="number of this schema; older ones are migrated")
-    record_id: str = Field(default="", description="sha256: and the hash of the canonical JSON of all other fields")
-    cell_id: str = Field(description="sha256: and the hash of what was asked")
+    record_id: Text = Field(default="", description="sha256: and the hash of the canonical JSON of all other fields")
+    cell_id: Digest = Field(description="sha256: and the hash of what was asked")
     cell: Cell = Field(description="what was asked")
-    created_at: str = Field(description="when the record was made, ISO 8601, UTC")
+    created_at: Moment = Field(description="when the record was made, ISO 8601, UTC")
     outcome: Outcome = Field(description="how it ended")
     cause: Cause | None = Field(default=None, description="why it is not ok")
-    prompt: str | None = Field(default=None, description="how the prompts were made: repeated, chat or random")
+    prompt: Text | None = Field(default=None, description="how the prompts were made: repeated, chat or random")
     sampling: Sampling | None = Field(default=None, description="how tokens were chosen")
     config_overrides: dict[str, Any] = Field(default={}, description="keys of config.json that were replaced (YaRN)")
     checkpoint: Checkpoint | None = Field(default=None, description="the weights")
     loaded: Loaded | None = Field(default=None, description="what really ran")
-    load_s: float | None = Field(default=None, description="seconds to load the model")
+    load_s: Seconds | None = Field(default=None, description="seconds to load the model")
     load_memory: Memory | None = Field(default=None, description="memory once the model was loaded")
     warmups: tuple[Sample, ...] = Field(default=(), description="unmeasured requests")
     samples: tuple[Sample, ...] = Field(default=(), description="measured requests")
     audit: Audit | None = Field(default=None, description="repeated prompts against new ones")
     agreement: Agreement | None = Field(default=None, description="another engine's answer")
-    busy: tuple[str, ...] = Field(default=(), description="what others did on the GPUs before the load, if allowed")
+    busy: tuple[Text, ...] = Field(default=(), description="what others did on the GPUs before the load, if allowed")
     token_cost: TokenCost | None = Field(default=None, description="what a token costs at least")
     device_peaks: DevicePeaks | None = Field(default=None, description="what the device was measured to do at best")
     profile: Profile | None = Field(default=None, description="how busy the device was")
-    gpus: tuple[int, ...] = Field(default=(), description="indices of the GPUs used, by PCI bus; none: the CPU")
+    gpus: tuple[Count, ...] = Field(default=(), description="indices of the GPUs used, by PCI bus; none: the CPU")
     colocation: Colocation | None = Field(default=None, description="other workers of the same sweep beside it")
     machine: Machine = Field(description="the hardware")
     machine_before: MachineState = Field(description="just before the worker started")
     machine_after: MachineState = Field(description="after the last request")
     provenance: Provenance = Field(description="the software")
-    earlier_id: str | None = Field(default=None, description="record_id under the schema it was migrated from")
+    earlier_id: Digest | None = Field(default=None, description="record_id under the schema it was migrated from")

@@ -6,6 +6,8 @@ degrees of freedom of Satterthwaite. The values are the means of the processes w
 repeats in one process share what it happened to get; the repeats of a single process else. There is no interval
 where `statistics` would give none to one side alone: too few values, or values that depend on each other. A change is
 told only where the whole interval lies beyond the least effect that matters and that the clock can tell.
+
+Of each side those records of a cell are compared that are alike in everything; the others are left out, and named.
 """
 
 import math
@@ -14,12 +16,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from scipy.special import stdtrit
 
 from speed_benchmark.cell import INTERVAL_REPEATS, Cell, digest
 from speed_benchmark.judge.judgement import Judged, Verdict
+from speed_benchmark.judge.moments import moments
 from speed_benchmark.judge.statistics import (
     CONFIDENCE,
     INTERVAL_PROCESSES,
@@ -30,11 +33,16 @@ from speed_benchmark.judge.statistics import (
     whole_requests,
 )
 from speed_benchmark.record.machine import Machine
+from speed_benchmark.record.outcome import LASTING
 from speed_benchmark.record.record import Record
 from speed_benchmark.report.rows import Row, row
 from speed_benchmark.report.words import Language, SpeedField, Words, words
 
+# What two records can differ in, and still be compared if that is asked for.
 Unlike = Literal["machine", "protocol"]
+# `work`: what was to be computed, which is never compared across; `means`: what it was computed with, which is named.
+Trait = Literal["machine", "protocol", "work", "means"]
+_TRAITS: tuple[Trait, ...] = get_args(Trait)
 _MEASURES = {"generation_tokens_per_s": generation_tokens_per_s, "total_tokens_per_s": total_tokens_per_s}
 # A change below this matters to nobody, however sure it is.
 LEAST_EFFECT = 0.001
@@ -62,7 +70,7 @@ class Reason:
     """
 
     code: str
-    values: Mapping[str, str | int | tuple[str, ...]]
+    values: "Mapping[str, str | int | tuple[str, ...] | Reason]"
 
     def text(self, said: Words) -> str:
         """The reason in the language of `said`."""
@@ -71,13 +79,17 @@ class Reason:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a comparison keeps of a record: its row, the speeds of its requests by process, and what must be alike."""
+    """What a comparison keeps of a record: its row, the speeds of its requests by process, and what must be alike.
+
+    `moments` are those of its requests, by which a measurement that is stored twice is known.
+    """
 
     row: Row
     cell: str
     speeds: Mapping[int, tuple[float, ...]]
     shortest_s: float
-    traits: Mapping[Unlike, Mapping[str, str]]
+    traits: Mapping[Trait, Mapping[str, str]]
+    moments: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,19 @@ class Comparison:
     ratio: Ratio | None
     change: Change
     reasons: tuple[Reason, ...] = ()
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it can be told if it regressed: by an interval, or because one side has no speed by its nature.
+
+        A cell that ran out of memory before and does so again is as it was; of one that crashed nothing is known.
+        """
+        if self.change is Change.BROKEN:
+            return True
+        if any(record.row.measured for record in self.before):
+            return self.ratio is not None and self.ratio.low is not None
+        before, after = self.before[-1].row, self.after[-1].row
+        return before.outcome in LASTING and (after.measured or after.outcome == before.outcome)
 
     def regressed(self, max_regression: float) -> bool:
         """Whether it no longer runs, or is slower by more than `max_regression` (0.03: 3 %) even at the best.
@@ -146,7 +171,13 @@ def measured(judged: Judged, speed: SpeedField = "generation_tokens_per_s", lang
         cell=_cell_key(record.cell),
         speeds={process: tuple(values) for process, values in speeds.items()},
         shortest_s=min((request.duration_s for request in requests), default=math.inf),
-        traits={"machine": _machine_traits(record.machine, said), "protocol": _protocol_traits(record)},
+        traits={
+            "machine": _machine_traits(record.machine, said),
+            "protocol": _protocol_traits(record),
+            "work": _work_traits(record, shown),
+            "means": _means_traits(shown),
+        },
+        moments=moments(record),
     )
 
 
@@ -155,7 +186,7 @@ def compare(
 ) -> Comparisons:
     """Compare what `before` and `after` have in common: the same model, workload and settings.
 
-    Cells of unlike machines or protocols are listed, but not compared unless `across` names the difference.
+    Cells of unlike machines, protocols or work are listed, but not compared unless `across` names the difference.
     """
     old, new = _by_cell(before), _by_cell(after)
     cells = tuple(_compare_cell(old[key], new[key], across) for key in old if key in new)
@@ -169,7 +200,9 @@ def compare(
     )
 
 
-def _told(value: str | int | tuple[str, ...], said: Words) -> str:
+def _told(value: str | int | tuple[str, ...] | Reason, said: Words) -> str:
+    if isinstance(value, Reason):
+        return value.text(said)
     if isinstance(value, tuple):
         return " / ".join(_told(one, said) for one in value)
     return said.get(str(value), str(value))
@@ -200,39 +233,110 @@ def _protocol_traits(record: Record) -> dict[str, str]:
     }
 
 
+def _work_traits(record: Record, shown: Row) -> dict[str, str]:
+    loaded, checkpoint = record.loaded, record.checkpoint
+    return {
+        "unlike_weights": (checkpoint and checkpoint.weights_digest) or "unknown",
+        "unlike_formats": shown.quantization or "unknown",
+        "unlike_types": shown.dtype or "unknown",
+        "unlike_cache_types": (loaded and loaded.kv_cache_dtype) or "unknown",
+        "unlike_sampling": shown.sampling,
+    }
+
+
+def _means_traits(shown: Row) -> dict[str, str]:
+    return {
+        "unlike_versions": shown.software or "unknown",
+        "unlike_attention": shown.attention_implementation or "unknown",
+        "unlike_kernels": ", ".join(shown.quantization_kernels) or "none",
+        "unlike_execution": shown.execution or "unknown",
+    }
+
+
 def _by_cell(records: Iterable[Measured]) -> dict[str, list[Measured]]:
-    """Records of the same model, workload and settings together."""
+    """Records of the same model, workload and settings together, the older first."""
     found: dict[str, list[Measured]] = defaultdict(list)
-    for record in records:
+    for record in sorted(records, key=lambda record: (record.row.created_at, record.row.record_id)):
         found[record.cell].append(record)
     return found
 
 
 def _compare_cell(before: Sequence[Measured], after: Sequence[Measured], across: frozenset[Unlike]) -> Comparison:
     old, new = _usable(before), _usable(after)
-    shown = (tuple(old or before), tuple(new or after))
     if not old or not new:
         change = Change.BROKEN if old else Change.FIXED if new else Change.NOT_COMPARED
-        return Comparison(*shown, None, change, (_ended(before[-1].row, after[-1].row, change),))
-    if unlike := tuple(_unlike(old + new, across)):
-        return Comparison(*shown, None, Change.NOT_COMPARED, unlike)
+        ended = _ended(before[-1].row, after[-1].row)
+        return Comparison(tuple(old or before), tuple(new or after), None, change, (ended,))
+    old_groups, new_groups = _groups(old, across), _groups(new, across)
+    pairs = ((one, other) for other in new_groups for one in old_groups if not any(_hindrances(one, other, across)))
+    old, new = next(pairs, (old_groups[0], new_groups[0]))
+    left_out = (*_left_out("left_out_before", before, old, across), *_left_out("left_out_after", after, new, across))
+    if unlike := tuple(_hindrances(old, new, across)):
+        return Comparison(tuple(old), tuple(new), None, Change.NOT_COMPARED, (*unlike, *left_out))
     sides = _log_speeds(old), _log_speeds(new)
     ratio = _ratio([sides], _least(old + new))
     reasons = [reason for side in sides if (reason := _no_interval(side))][:1]
     if any(record.row.verdict == Verdict.DOUBTFUL for record in old + new):
         reasons.append(Reason("doubtful", {}))
-    return Comparison(*shown, ratio, ratio.change, tuple(reasons))
+    if any(one.moments & other.moments for one in old for other in new):
+        reasons.append(Reason("same_measurement", {}))
+    reasons += [*_unlike(old[-1], new[-1], ["means"]), *left_out]
+    return Comparison(tuple(old), tuple(new), ratio, ratio.change, tuple(reasons))
+
+
+def _groups(records: Sequence[Measured], across: frozenset[Unlike]) -> list[list[Measured]]:
+    """The records that are alike, each measurement once; the group of the newest record first, its older ones first."""
+    groups: list[list[Measured]] = []
+    taken: set[str] = set()
+    for record in reversed(records):
+        if taken & record.moments:
+            continue
+        taken |= record.moments
+        same = next((group for group in groups if not any(_unlike(group[0], record, _all_but(across)))), None)
+        if same is None:
+            groups.append([record])
+        else:
+            same.insert(0, record)
+    return groups
+
+
+def _hindrances(old: Sequence[Measured], new: Sequence[Measured], across: frozenset[Unlike]) -> Iterator[Reason]:
+    """In what two groups differ that must be alike to be compared."""
+    return _unlike(old[-1], new[-1], [kind for kind in _all_but(across) if kind != "means"])
+
+
+def _left_out(
+    code: str, records: Sequence[Measured], group: Sequence[Measured], across: frozenset[Unlike]
+) -> Iterator[Reason]:
+    """Which of the `records` of a side are not in the group that is compared, and why."""
+    compared = {record.row.record_id for record in group}
+    others = [record for record in records if record.row.record_id not in compared]
+    why = [_why_left_out(record, group[-1], across) for record in others]
+    for number, reason in enumerate(why):
+        if reason not in why[:number]:
+            yield Reason(code, {"count": why.count(reason), "why": reason})
+
+
+def _why_left_out(record: Measured, compared: Measured, across: frozenset[Unlike]) -> Reason:
+    if not record.row.measured:
+        return Reason("ended", {"outcome": _outcome(record.row)})
+    return next(_unlike(compared, record, _all_but(across)), Reason("stored_twice", {}))
+
+
+def _all_but(across: frozenset[Unlike]) -> list[Trait]:
+    return [kind for kind in _TRAITS if kind not in across]
 
 
 def _usable(records: Sequence[Measured]) -> list[Measured]:
     return [record for record in records if record.row.measured]
 
 
-def _ended(before: Row, after: Row, change: Change) -> Reason:
+def _ended(before: Row, after: Row) -> Reason:
     """How the last records of both sides ended."""
-    if change is Change.NOT_COMPARED:
-        return Reason("same_outcome", {"outcome": _outcome(before)})
-    return Reason("other_outcome", {"before": _outcome(before), "after": _outcome(after)})
+    outcomes = _outcome(before), _outcome(after)
+    if outcomes[0] == outcomes[1]:
+        return Reason("same_outcome", {"outcome": outcomes[0]})
+    return Reason("other_outcome", {"before": outcomes[0], "after": outcomes[1]})
 
 
 def _outcome(row: Row) -> str:
@@ -240,14 +344,12 @@ def _outcome(row: Row) -> str:
     return "verdict.invalid" if row.outcome == "ok" and not row.measured else f"outcome.{row.outcome}"
 
 
-def _unlike(records: Sequence[Measured], across: frozenset[Unlike]) -> Iterator[Reason]:
-    """In what the machines or the protocols of `records` differ, as far as that is not accepted."""
-    kinds: tuple[Unlike, ...] = ("machine", "protocol")
+def _unlike(one: Measured, other: Measured, kinds: Sequence[Trait]) -> Iterator[Reason]:
+    """In what two records differ."""
     for kind in kinds:
-        for code in records[0].traits[kind] if kind not in across else ():
-            seen = tuple(dict.fromkeys(record.traits[kind][code] for record in records))
-            if len(seen) > 1:
-                yield Reason(code, {"values": seen})
+        for code, value in one.traits[kind].items():
+            if value != other.traits[kind][code]:
+                yield Reason(code, {"values": (value, other.traits[kind][code])})
 
 
 def _least(records: Sequence[Measured]) -> float:

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Annotated
 
+from speed_benchmark.cell import INTERVAL_REPEATS
 from speed_benchmark.engines import registry
+from speed_benchmark.judge.statistics import INTERVAL_PROCESSES
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.report.columns import Column, Place, columns, distinct
 from speed_benchmark.report.compare import LEAST_EFFECT, Comparison, Comparisons, Measured
+from speed_benchmark.report.decision import PASSED, Decision, decide
 from speed_benchmark.report.layout import Filled, Marks, Table, fill, table, tables
 from speed_benchmark.report.reference import Published, matching, publication
 from speed_benchmark.report.rows import Row, order
@@ -98,12 +101,20 @@ def comparison(
     cells = sorted(compared.cells, key=lambda cell: order(cell.before[0].row))
     data = [_compared_row(cell, said, speed, max_regression) for cell in cells]
     intro = (said["ratio_is"].format(least=_percent(LEAST_EFFECT)), said[speed])
-    laid = _comparison_table(data, compared, said, max_regression)
+    notes = _only("only_after", compared.only_after, said)
+    if max_regression is None:
+        notes = [*_only("only_before", compared.only_before, said), *notes]
+    else:
+        notes += _gate_notes(compared, said, max_regression)
+    laid = _comparison_table(data, compared, said, notes)
     return Document(language, speed, said["comparison"], intro, (laid,), data)
 
 
-def reference(rows: Sequence[Row], language: Language) -> Document:
-    """The cells of batch size 1 that were published too, beside the published figures; no data without any."""
+def reference(rows: Sequence[Row], language: Language, left_out: Sequence[str] = ()) -> Document:
+    """The cells of batch size 1 that were published too, beside the published figures; no data without any.
+
+    `left_out` says which records are not laid beside them, and why.
+    """
     said = words(language)
     pairs = [(row, found) for row in rows if (found := _published(row)) is not None]
     laid = [
@@ -114,7 +125,7 @@ def reference(rows: Sequence[Row], language: Language) -> Document:
         language=language,
         speed="qwen2.5",
         title=said["reference"],
-        intro=(said["reference_is"], said["qwen2.5"], publication().source),
+        intro=(said["reference_is"], said["qwen2.5"], publication().source, *left_out),
         tables=tuple(laid),
         data=[_reference_row(*pair) for pair in pairs],
         rows=[row for row, _ in pairs],
@@ -122,9 +133,8 @@ def reference(rows: Sequence[Row], language: Language) -> Document:
     )
 
 
-def _comparison_table(
-    data: Sequence[ComparedRow], compared: Comparisons, said: Words, max_regression: float | None
-) -> Table:
+def _comparison_table(data: Sequence[ComparedRow], compared: Comparisons, said: Words, notes: Sequence[str]) -> Table:
+    """The cells in a table; `notes` stand below the reasons of its rows."""
     marks = Marks()
     lines = [row.model_dump() for row in data]
     if compared.overall and len(data) > 1:
@@ -135,8 +145,8 @@ def _comparison_table(
         if not one.column.varies or distinct(one.texts[: len(data)])
     ]
     ids = [row.after_record_ids[-1] for row in data] + [""] * (len(lines) - len(data))
-    notes = (*marks.notes, *_only_one_side(compared, said), *_decision(data, said, max_regression))
-    return table(filled, ids, "change", title="", conditions=_sides(compared, said), notes=notes)
+    below = (*marks.notes, *notes)
+    return table(filled, ids, "change", title="", conditions=_sides(compared, said), notes=below)
 
 
 def _overall(compared: Comparisons, said: Words) -> dict[str, object]:
@@ -154,23 +164,44 @@ def _marked(one: Filled, data: Sequence[ComparedRow], marks: Marks) -> Filled:
     return Filled(one.column, one.heading, tuple(map("".join, zip(one.texts, numbers, strict=True))))
 
 
-def _only_one_side(compared: Comparisons, said: Words) -> list[str]:
-    sides = (("only_before", compared.only_before), ("only_after", compared.only_after))
-    return [
-        said[name].format(count=len(only), names=said["semicolon"].join(_name(one.row) for one in only))
-        for name, only in sides
-        if only
+def _only(name: str, records: Sequence[Measured], said: Words) -> list[str]:
+    """Which cells one side alone has."""
+    return [said[name].format(count=len(records), names=_names(records, said))] if records else []
+
+
+def _names(records: Sequence[Measured], said: Words) -> str:
+    return said["semicolon"].join(map(_name, sorted((one.row for one in records), key=order)))
+
+
+def _gate_notes(compared: Comparisons, said: Words, max_regression: float) -> list[str]:
+    """What the gate decided and could not decide; the last line is why its exit status is what it is."""
+    decision, limit = decide(compared, max_regression), _percent(max_regression)
+    missing, undecided = decision.missing, [cell.before[-1] for cell in decision.undecided]
+    sentences = {
+        "undecided" if len(undecided) > 1 else "undecided_one": len(undecided),
+        "missing" if len(missing) > 1 else "missing_one": len(missing),
+        "regressions": len(decision.regressed),
+        "no_regression": decision.status == PASSED,
+    }
+    names = {"missing": _names(missing, said), "undecided": _names(undecided, said)}
+    told = [
+        said[name].format(count=count, all=decision.count, limit=limit, **names)
+        for name, count in sentences.items()
+        if count
     ]
+    return [*_losses(decision, said), *told]
 
 
-def _decision(data: Sequence[ComparedRow], said: Words, max_regression: float | None) -> list[str]:
-    """What the gate comes to."""
-    if max_regression is None:
+def _losses(decided: Decision, said: Words) -> list[str]:
+    """The undecided cells that seem to have lost much, each with its loss, and what would decide them."""
+    if not decided.losses:
         return []
-    count = sum(1 for row in data if row.regressed)
-    decided = any(row.ratio_low is not None for row in data)
-    verdict = said["regressions" if count else "no_regression" if decided else "no_decision"]
-    return [verdict.format(count=count, all=len(data), limit=_percent(max_regression))]
+    names = said["semicolon"].join(
+        said["loss"].format(name=_name(cell.before[0].row), share=_percent(round(1 - cell.ratio.value, 3)))
+        for cell in decided.losses
+        if cell.ratio
+    )
+    return [said["losses"].format(names=names, repeats=INTERVAL_REPEATS, processes=INTERVAL_PROCESSES)]
 
 
 def _sides(compared: Comparisons, said: Words) -> str:

@@ -1,7 +1,6 @@
 """A document in the format that was asked for."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from speed_benchmark.report.documents import Document
 from speed_benchmark.report.exports import to_csv, to_json
 from speed_benchmark.report.markup import markdown, rst
 from speed_benchmark.report.words import Format
+from speed_benchmark.terminal import output
 
 
 def render(document: Document, form: Format) -> str:
@@ -45,7 +45,8 @@ def put(content: bytes, out: Path | None) -> None:
 def opened(out: Path | None) -> Iterator[IO[bytes]]:
     """The file `out` to write to, or standard output; raises UserError where the file can't be written."""
     if out is None:
-        yield sys.stdout.buffer
+        with output() as file:
+            yield file
         return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

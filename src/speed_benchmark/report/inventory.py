@@ -1,10 +1,8 @@
 """The verb `machine`: what this machine is, how it is doing, and what its devices can do at best."""
 
-import sys
 from collections.abc import Iterator
 
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 
 from speed_benchmark.errors import UserError
@@ -12,6 +10,7 @@ from speed_benchmark.machine import describe, host, idle, peaks
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.record.machine import DevicePeaks, Machine, MachineState
 from speed_benchmark.run.environment import worker_environment
+from speed_benchmark.terminal import console, say
 
 
 class Inventory(Frozen):
@@ -40,12 +39,12 @@ def take(gpus: tuple[int, ...], *, again: bool = False) -> Inventory:
 def print_inventory(inventory: Inventory, *, as_json: bool = False) -> None:
     """Print it to standard output, as a table or as JSON."""
     if as_json:
-        sys.stdout.write(inventory.model_dump_json() + "\n")
+        say(inventory.model_dump_json())
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _lines(inventory):
         table.add_row(name, value)
-    Console(highlight=False, markup=False).print(table)
+    console().print(table)
 
 
 def _lines(inventory: Inventory) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,11 @@ from speed_benchmark.report.documents import Document
 from speed_benchmark.report.layout import Table
 from speed_benchmark.terminal import one_line
 
+# What is markup within a line of text, and what makes a list, a directive or a rule of one that begins with it.
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]|~#!$]|^[-+=]")
+_RST = re.compile(r"[\\`*|@]|(?<![^\W_])_|_(?![^\W_])|<(?=\S)|(?<=\S)>|(?<=[\w.+-]):(?=\S)|:(?=:$)")
+_RST_BLOCK = re.compile(r"(?!\[\d+\] )[^\w\s]|([a-z]|\d+|[ivxlcdm]+)[.)](\s|$)", re.IGNORECASE)
+
 
 def markdown(document: Document) -> str:
     """A section with a heading for each table."""
@@ -70,14 +75,19 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that `text` takes in a grid table: a wide character takes two."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    """Columns that `text` takes in a grid table: a wide character takes two, one that combines with another none."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
 
 
 def _markdown(text: str) -> str:
-    escaped = re.sub(r"([\\`*_{}\[\]|~#!])", r"\\\1", html.escape(one_line(text), quote=False))
-    return re.sub(r"\\\[(\d+)\\\]", r"[\1]", escaped)  # a mark is no link
+    escaped = _MARKDOWN.sub(r"\\\g<0>", html.escape(one_line(text), quote=False))
+    escaped = re.sub(r"^(\d+)(?=[.)](?:\s|$))", r"\1\\", escaped)  # nor a number the first of a list
+    return re.sub(r"\\\[(\d+)\\\](?![(:])", r"[\1]", escaped)  # a mark is no link
 
 
 def _rst(text: str) -> str:
-    return re.sub(r"([\\`*|]|_(?=\W|$)|<(?=\S)|(?<=\S)>)", r"\\\1", one_line(text))
+    line = one_line(text)
+    return ("\\ " if _RST_BLOCK.match(line) else "") + _RST.sub(r"\\\g<0>", line)

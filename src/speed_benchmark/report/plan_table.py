@@ -18,9 +18,11 @@ from speed_benchmark.run import estimate
 from speed_benchmark.run.plan import LoadGroup, known_config
 from speed_benchmark.run.resume import Survey, missing
 from speed_benchmark.run.stored import Stored
+from speed_benchmark.terminal import console as terminal
 
 _GIB = 2**30
 _WIDEST = 400
+_LONGEST_S = 10**13  # of what a timedelta can say
 _NAMES = ("model", "engine", "input", "batch", "GPUs")
 _COLUMNS = (*_NAMES, "weights", "cache", "activations", "needs (GiB)", "fits", "time")
 
@@ -39,7 +41,7 @@ def print_plan(groups: Sequence[LoadGroup], survey: Survey, rounds: int) -> None
     left = list(missing(groups, found, rounds))
     scales = estimate.calibration(_with_configs(found))
     rows = [_row(group, scales) for group in left]
-    console = Console(highlight=False, markup=False)
+    console = terminal()
     if left:
         _print_whole(console, _table([row.cells for row in rows]))
     cells = sum(len(group.cells) for group in left)
@@ -49,7 +51,7 @@ def print_plan(groups: Sequence[LoadGroup], survey: Survey, rounds: int) -> None
     if left:
         basis = "scaled by what is measured already" if scales else "a rough guess until something is measured here"
         seconds = sum(row.seconds for row in rows)
-        console.print(f"about {timedelta(seconds=round(seconds))} one after the other, {basis}")
+        console.print(f"about {timedelta(seconds=min(round(seconds), _LONGEST_S))} one after the other, {basis}")
 
 
 def _with_configs(found: Iterable[Stored]) -> Iterator[tuple[Record, Config | None]]:
@@ -78,7 +80,7 @@ def _row(group: LoadGroup, scales: dict[str, float]) -> _Row:
     fitting = [cell for cell in group.cells if estimate.misfit(cell, config, on) is None]
     seconds = _seconds(fitting, config, on, scales)
     shown = (*(f"{part / _GIB:.2f}" for part in parts), _fits(group, fitting, config, on))
-    return _Row((*name, *shown, str(timedelta(seconds=round(seconds)))), seconds)
+    return _Row((*name, *shown, str(timedelta(seconds=min(round(seconds), _LONGEST_S)))), seconds)
 
 
 def _fits(group: LoadGroup, fitting: Sequence[Cell], config: Config, on: Device) -> str:

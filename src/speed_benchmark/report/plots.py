@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.page import missing
 from speed_benchmark.report.words import words
+from speed_benchmark.terminal import printable
 
 PIXELS_PER_POINT = 2
 
@@ -23,7 +25,7 @@ def draw(document: Document, folder: Path) -> None:
     except ImportError:
         raise missing("--plots", folder) from None
     said = words(document.language)
-    points = charts.values(document)
+    points = [_printable(point) for point in charts.values(document)]
     for name, spec in charts.specs(document, points, {**charts.COLOURS, "other": charts.OTHER_COLOUR}).items():
         field = spec["usermeta"]["field"]
         whole = {
@@ -45,6 +47,11 @@ def draw(document: Document, folder: Path) -> None:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise UserError("--plots", folder, f"can't be written ({reason}); name another folder") from None
+
+
+def _printable(point: dict[str, Any]) -> dict[str, Any]:
+    """`point` without characters that XML has not, and a file would be none with."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in point.items()}
 
 
 def _panel(spec: dict[str, object], strips: int) -> dict[str, object]:

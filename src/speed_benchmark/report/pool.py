@@ -2,7 +2,7 @@
 
 Records of one cell on the same machine, by the same versions, are more of the same: each counts as processes of its
 own, so that `--rounds` and further runs make an interval narrower. A record that was disturbed is replaced by a later
-one that was not. Of another version's records the newest count.
+one that was not. Of another version's records the newest count. A measurement that is stored twice counts once.
 """
 
 from collections import defaultdict
@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speed_benchmark.judge.judge import judge, judged
+from speed_benchmark.judge.judge import judge
 from speed_benchmark.judge.judgement import Finding, Judged, Severity, Verdict
+from speed_benchmark.judge.moments import moments
 from speed_benchmark.machine.describe import difference
 from speed_benchmark.record.folder import read
 from speed_benchmark.record.machine import Machine
@@ -19,7 +20,7 @@ from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Sample
 from speed_benchmark.report.gather import Found
 from speed_benchmark.report.rows import Row, order, row, versions
-from speed_benchmark.report.words import Language
+from speed_benchmark.report.words import Language, words
 
 # So many records give an interval that hardly gets narrower; more of them would take the memory of more.
 MOST_POOLED = 100
@@ -41,13 +42,14 @@ SPREAD = frozenset(
 
 @dataclass(frozen=True)
 class Entry:
-    """What is kept of a record once its row is made."""
+    """What is kept of a record once its row is made; `moments` are those of its requests."""
 
     path: Path
     row: Row
     machine: Machine
     alike: tuple[object, ...]
     findings: tuple[Finding, ...]
+    moments: frozenset[str]
 
     @property
     def age(self) -> tuple[str, str]:
@@ -62,10 +64,10 @@ class Entry:
 
 def entry(found: Found, language: Language) -> Entry:
     """What is kept of a record."""
-    opinion = judged(found.record)
+    opinion = found.judged
     shown = row(opinion, found.name, language)
     findings = opinion.judgement.findings
-    return Entry(found.path, shown, found.record.machine, _alike(found.record), findings)
+    return Entry(found.path, shown, found.record.machine, _alike(found.record), findings, moments(found.record))
 
 
 def rows(entries: Iterable[Entry], language: Language = "en", again: Callable[[Path], Record] = read) -> list[Row]:
@@ -126,12 +128,15 @@ def _by_machine(entries: Sequence[Entry]) -> list[list[Entry]]:
 def _rows_of_cell(entries: Sequence[Entry], language: Language, again: Callable[[Path], Record]) -> list[Row]:
     """A row for each pool of one cell on one machine; all but the pool of the newest record are older."""
     newest = max(entries, key=lambda entry: entry.age).row
-    made = [_row_of_pool(pool, language, again) for pool in _pools(entries)]
+    made = [_row_of_pool(pool, language, again) for pool in _pools(entries, words(language)["note.stored_twice"])]
     return [one.model_copy(update={"older": newest.record_id not in one.record_ids}) for one in made]
 
 
-def _pools(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """The entries that are pooled, the older first; what has no speed stands alone."""
+def _pools(entries: Sequence[Entry], stored_twice: str) -> list[list[Entry]]:
+    """The entries that are pooled, the older first.
+
+    What has no speed stands alone, and so does what is there in a newer record, with the note `stored_twice`.
+    """
     alike: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
     for entry in sorted(entries, key=lambda entry: entry.age):
         alike[entry.alike].append(entry)
@@ -142,8 +147,25 @@ def _pools(entries: Sequence[Entry]) -> list[list[Entry]]:
         if measured and not measured[-1].is_disturbed:
             found += _parts([one for one in measured if one.is_disturbed])
             measured = [one for one in measured if not one.is_disturbed]
-        found += _parts(measured)
+        once, again = _once(measured)
+        found += [[_noted(one, stored_twice)] for one in again]
+        found += _parts(once)
     return found
+
+
+def _once(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The entries that share no request with a newer one, and the others."""
+    once: list[Entry] = []
+    again: list[Entry] = []
+    taken: set[str] = set()
+    for entry in reversed(entries):
+        (again if taken & entry.moments else once).append(entry)
+        taken |= entry.moments
+    return once[::-1], again[::-1]
+
+
+def _noted(entry: Entry, note: str) -> Entry:
+    return replace(entry, row=entry.row.model_copy(update={"notes": (*entry.row.notes, note)}))
 
 
 def _parts(entries: Sequence[Entry]) -> list[list[Entry]]:

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from speed_benchmark.models import catalogue, checkpoint
+
 _NAME = "qwen2.5_a100"
+# Weights that differ by less may be of the same model.
+SAME_WEIGHTS = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,17 @@ def matching(engine: str, model: str, context_length: int, quantization: str, gp
     """The published row of a cell: the one with as many GPUs where there are several, else the first."""
     found = _by_cell().get((engine, model, context_length, quantization), [])
     return next((row for row in found if row.gpu_count == gpu_count), found[0] if found else None)
+
+
+def expected_weights(model: str, quantization: str, weight_bytes: int) -> int | None:
+    """The bytes of weights of the published model of this name, where `weight_bytes` are not about as many; else None.
+
+    Engines hold a little more or less than the checkpoint; the sizes of the family are a factor of two apart.
+    """
+    suffix = "" if quantization == "BF16" else f"-{quantization}"
+    known = catalogue.lookup(model + suffix)
+    expected = checkpoint.weight_bytes(known.config) if known else weight_bytes
+    return None if abs(weight_bytes - expected) <= SAME_WEIGHTS * expected else expected
 
 
 @cache

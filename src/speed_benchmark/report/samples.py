@@ -1,6 +1,5 @@
 """All samples, a flat row for each request and sequence: JSON Lines and Parquet, for pandas, polars and DuckDB."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import IO, Any
@@ -12,7 +11,8 @@ from speed_benchmark.judge import statistics
 from speed_benchmark.judge.judge import judged
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.record.record import Record
-from speed_benchmark.record.sample import Memory, Sample, Sequence
+from speed_benchmark.record.sample import RESOLUTION_S, Memory, Sample, Sequence
+from speed_benchmark.report.exports import as_json
 from speed_benchmark.report.rows import Row, row
 
 _EXTRA = "install the extra: pip install 'speed-benchmark[report]'"
@@ -85,7 +85,7 @@ def sample_rows(records: Iterable[Record]) -> Iterator[SampleRow]:
 def write_jsonl(records: Iterable[Record], file: IO[bytes]) -> None:
     """Write one JSON object a line."""
     for sample in sample_rows(records):
-        file.write(f"{json.dumps(sample.model_dump(mode='json'), ensure_ascii=False)}\n".encode())
+        file.write(f"{as_json(sample.model_dump(mode='json'))}\n".encode())
 
 
 def write_parquet(records: Iterable[Record], file: IO[bytes]) -> None:
@@ -124,7 +124,7 @@ def _of_record(record: Record) -> dict[str, object]:
 
 def _of_request(sample: Sample) -> dict[str, object]:
     """What all rows of a request share."""
-    timed, decodes = sample.duration_s > 0, statistics.decodes(sample)
+    timed, decodes = sample.duration_s >= RESOLUTION_S, statistics.decodes(sample)
     return {
         "process": sample.process,
         "window": sample.window,
@@ -138,8 +138,8 @@ def _of_request(sample: Sample) -> dict[str, object]:
 
 
 def _of_sequence(sample: Sample, sequence: Sequence) -> dict[str, object]:
-    times_s, timed = sequence.token_times_s, sample.duration_s > 0
-    decodes = len(times_s) > 1 and times_s[-1] > times_s[0]
+    times_s, timed = sequence.token_times_s, sample.duration_s >= RESOLUTION_S
+    decodes = len(times_s) > 1 and times_s[-1] - times_s[0] >= RESOLUTION_S
     return {
         "prompt_tokens": sequence.prompt_tokens,
         "output_tokens": sequence.output_tokens,

@@ -11,9 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from speed_benchmark.judge.judge import judged
-from speed_benchmark.judge.judgement import Judged
-from speed_benchmark.record.folder import read
+from speed_benchmark.judge.reading import read
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.explain import explain
 from speed_benchmark.report.layout import bars as speed_bars
@@ -21,7 +19,7 @@ from speed_benchmark.report.layout import outcome, placed
 from speed_benchmark.report.rows import Row, row
 from speed_benchmark.report.words import Language, Words, words
 from speed_benchmark.run.stored import Stored
-from speed_benchmark.terminal import one_line
+from speed_benchmark.terminal import console as terminal
 
 # The whole Qwen2.5 report is 336 cells.
 MOST_ROWS = 400
@@ -44,24 +42,24 @@ class Shown:
 def text(document: Document) -> str:
     """What `print_document` prints, without colours, 160 columns wide."""
     file = io.StringIO()
-    print_document(document, Console(file=file, width=160, highlight=False, markup=False, emoji=False))
+    print_document(document, terminal(file=file, width=160))
     return file.getvalue()
 
 
 def print_document(document: Document, console: Console | None = None) -> None:
     """Print the tables of `document`, what stands below each, and its bars."""
-    console = console or _console()
+    console = console or terminal()
     console.print(document.title, style="bold")
     for line in document.intro:
         console.print(line, style="dim")
     for table in document.tables:
         console.print()
         if table.title:
-            console.print(one_line(table.title), style="bold")
-        console.print(one_line(table.conditions), style="dim")
+            console.print(table.title, style="bold")
+        console.print(table.conditions, style="dim")
         _print_whole(console, _table(table.columns, table.numeric, [line.cells for line in table.lines], table.spanned))
         for note in table.notes:
-            console.print(one_line(note))
+            console.print(note)
         console.print(*bars(table.bars), sep="\n", soft_wrap=True)
 
 
@@ -72,7 +70,7 @@ def print_run(stored: Sequence[Stored], language: Language = "en") -> None:
     """
     if len(stored) > MOST_ROWS:
         folder = str(stored[0].path.parent)
-        _console().print(words(language)["too_many_rows"].format(count=len(stored), folder=folder), soft_wrap=True)
+        terminal().print(words(language)["too_many_rows"].format(count=len(stored), folder=folder), soft_wrap=True)
         return
     print_shown([_shown(one, language) for one in stored], language)
 
@@ -81,7 +79,7 @@ def print_shown(shown: Sequence[Shown], language: Language) -> None:
     """Print what was kept of the records of a run."""
     if not shown:
         return
-    console, said, rows = _console(), words(language), [one.row for one in shown]
+    console, said, rows = terminal(), words(language), [one.row for one in shown]
     filled, _ = placed(rows, "run", lambda row: _speed(row, said), said)
     columns = [(one.heading, one.column.numeric, one.texts) for one in filled]
     if any(one.measured_at for one in shown):
@@ -128,7 +126,7 @@ def bars(values: Sequence[tuple[str, float, str]]) -> list[str]:
 
 
 def _shown(stored: Stored, language: Language) -> Shown:
-    opinion: Judged = judged(read(stored.path))
+    opinion = read(stored.path)
     when = "" if stored.is_new else f"{stored.measured_at:%Y-%m-%d %H:%M}"
     return Shown(row(opinion, stored.path.name, language), tuple(explain(opinion, language)), str(stored.path), when)
 
@@ -168,11 +166,6 @@ def _bar(share: float) -> str:
     return "█" * whole + (_EIGHTHS[eighths] if eighths else "")
 
 
-def _console() -> Console:
-    """Text of records is never markup."""
-    return Console(highlight=False, markup=False, emoji=False)
-
-
 def _print_whole(console: Console, table: RichTable) -> None:
     """Print `table` wider than the terminal rather than leave a column out."""
     needed = Measurement.get(console, console.options, table).minimum
@@ -192,6 +185,6 @@ def _table(columns: Sequence[str], numeric: Sequence[bool], rows: Sequence[Seque
         same = 0
         while above and same < spanned and cells[same] == above[same]:
             same += 1
-        table.add_row(*[""] * same, *(one_line(cell) for cell in cells[same:]))
+        table.add_row(*[""] * same, *cells[same:])
         above = cells
     return table

@@ -8,13 +8,14 @@ from itertools import chain
 from pathlib import Path
 
 from speed_benchmark.errors import UserError
-from speed_benchmark.judge.judge import judged
 from speed_benchmark.report import documents, pool, samples
 from speed_benchmark.report.compare import Comparisons, Measured, Unlike, measured
 from speed_benchmark.report.compare import compare as compare_records
+from speed_benchmark.report.decision import decide
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.formats import opened, put, render
 from speed_benchmark.report.gather import Found, Gathering
+from speed_benchmark.report.reference import expected_weights
 from speed_benchmark.report.rows import Row
 from speed_benchmark.report.tables import print_document
 from speed_benchmark.report.words import (
@@ -25,6 +26,7 @@ from speed_benchmark.report.words import (
     SpeedDefinition,
     SpeedField,
     TextFormat,
+    words,
 )
 
 
@@ -75,23 +77,25 @@ def gate(
     speed: SpeedDefinition,
     out: Path | None,
 ) -> int:
-    """Compare, and end in 1 where a cell regressed, or where no cell has an interval to decide by."""
+    """Compare, and end in 1 where a cell of the baseline regressed or is missing, in 3 where one is undecided."""
     limit = _share("--max_regression", max_regression)
     old, now = Gathering("--baseline", [baseline]), Gathering("NEW", [new])
     compared = _compare(_measured(old, speed, language), _measured(now, speed, language), (baseline, new))
     _show(documents.comparison(compared, language, speed, limit), form, out)
-    regressed = any(cell.regressed(limit) for cell in compared.cells)
-    undecided = not any(cell.ratio and cell.ratio.low is not None for cell in compared.cells)
-    return max(old.status, now.status, int(regressed or undecided))
+    damaged = max(old.status, now.status)
+    return damaged or decide(compared, limit).status
 
 
 def reference(paths: Sequence[Path], form: Format, language: Language, out: Path | None, plots: Path | None) -> int:
     """Lay the records below `paths` beside the published figures."""
     gathering = Gathering("PATH", paths)
-    document = documents.reference(_rows(gathering, language), language)
+    candidates = list(gathering.each(partial(_candidate, language=language)))
+    rows = pool.rows((entry for entry, objection in candidates if objection is None), language)
+    left_out = [objection for _, objection in candidates if objection]
+    document = documents.reference(rows, language, left_out)
     if not document.data:
         cure = "no cell in common with the Qwen2.5 page: its models and engines, batch size 1, 2048 tokens generated"
-        raise UserError("PATH", ", ".join(map(str, paths)), cure)
+        raise UserError("PATH", ", ".join(map(str, paths)), "; ".join([cure, *left_out]))
     _show(document, form, out)
     _draw(document, plots)
     return gathering.status
@@ -99,6 +103,20 @@ def reference(paths: Sequence[Path], form: Format, language: Language, out: Path
 
 def _rows(gathering: Gathering, language: Language) -> list[Row]:
     return pool.rows(gathering.each(partial(pool.entry, language=language)), language)
+
+
+def _candidate(found: Found, language: Language) -> tuple[pool.Entry, str | None]:
+    """What is kept of a record, and why it can't stand beside published figures of its name; None where it can."""
+    entry, loaded = pool.entry(found, language), found.record.loaded
+    held_bytes = loaded.weight_bytes if loaded else 0
+    expected_bytes = (
+        expected_weights(entry.row.model, entry.row.quantization, held_bytes) if entry.row.measured else None
+    )
+    if expected_bytes is None:
+        return entry, None
+    sizes = {"held": f"{held_bytes / 2**30:.2f} GiB", "expected": f"{expected_bytes / 2**30:.2f} GiB"}
+    text = words(language)["other_weights"]
+    return entry, text.format(file=found.name, model=entry.row.model, **sizes)
 
 
 def _compare(
@@ -120,7 +138,7 @@ def _measured(gathering: Gathering, speed: SpeedDefinition, language: Language) 
 
 
 def _kept(found: Found, speed: SpeedField, language: Language) -> Measured:
-    return measured(judged(found.record), speed, language)
+    return measured(found.judged, speed, language)
 
 
 def _write_samples(gathering: Gathering, form: str, out: Path | None) -> None:

@@ -1,12 +1,12 @@
 """Who watches a sweep: a terminal, a log, a test, or nobody."""
 
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from speed_benchmark.cell import Cell
 from speed_benchmark.judge.judgement import Judged
+from speed_benchmark.terminal import say
 from speed_benchmark.worker.events import Event
 
 
@@ -59,4 +59,4 @@ class NullObserver:
 
     def said(self, line: str) -> None:
         """On standard error."""
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        say(line, error=True)

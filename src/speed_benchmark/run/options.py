@@ -3,7 +3,6 @@
 Light, for `--help` asks it: no settings class is built and nothing is checked here.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from speed_benchmark.engines.settings import Settings
 from speed_benchmark.errors import UserError
 from speed_benchmark.run.limits import Limits
 from speed_benchmark.run.policy import Policy
+from speed_benchmark.terminal import say
 
 # Every flag that is the same whatever engine runs: no engine may call an option of its own so.
 COMMON = (
@@ -42,7 +42,7 @@ def offered() -> Mapping[str, type[Settings]]:
         if reason is None:
             found[name] = registry.settings_class(name)
         else:
-            sys.stderr.write(f"warning: the engine {name} is left out: {reason}\n")
+            say(f"warning: the engine {name} is left out: {reason}", error=True)
     return found
 
 

@@ -1,6 +1,5 @@
 """What is going on, while it goes on: a live display on a terminal, a plain log elsewhere."""
 
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell
 from speed_benchmark.judge.judgement import Judged
 from speed_benchmark.run.observer import NullObserver
 from speed_benchmark.run.stored import of_judged
+from speed_benchmark.terminal import console, printable, say
 from speed_benchmark.worker import events
 
 _LOG_EVERY_S = 10.0
@@ -50,7 +50,7 @@ class Display(NullObserver):
     """
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._console = console(error=True)
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._cells = self._done = self._before = 0
@@ -157,7 +157,7 @@ class Display(NullObserver):
     def _say(self, text: str) -> None:
         """A line of the log; on a terminal the block says it."""
         if not self._console.is_terminal:
-            print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)  # noqa: T201
+            say(f"{time.strftime('%H:%M:%S')} {text}", error=True)
 
     def _draw(self) -> Group:
         """The block: the sweep, the last verdicts, and a line for each worker."""
@@ -167,7 +167,7 @@ class Display(NullObserver):
             texts += [
                 f"{line.text()} {sparkline(line.speeds)} ({now - line.since:.0f} s)" for line in self._lines.values()
             ]
-            return Group(*(Text(text, no_wrap=True, overflow="ellipsis") for text in texts))
+            return Group(*(Text(printable(text), no_wrap=True, overflow="ellipsis") for text in texts))
 
 
 def _name(cell: Cell) -> str:

@@ -3,12 +3,13 @@
 import threading
 from pathlib import Path
 
-from speed_benchmark.judge.agreement import Answers
+from speed_benchmark.judge.agreement import Answers, answer
 from speed_benchmark.judge.judge import judge
 from speed_benchmark.judge.judgement import Judged
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.store import Store
 from speed_benchmark.run.observer import Observer
+from speed_benchmark.run.resume import answers_in
 from speed_benchmark.run.stored import Stored, of_judged
 from speed_benchmark.run.unfinished import Unfinished
 
@@ -41,7 +42,7 @@ class Recorder:
         judgement = judge(record)
         sealed, path = self._store.write(record, judgement.model_dump(mode="json"))
         if self._answers is not None:
-            self._answers.add(sealed)
+            self._answers.add(answer(sealed))
         return Judged(sealed, judgement), path
 
     def _compared(self, record: Record) -> Record:
@@ -49,13 +50,5 @@ class Recorder:
         if record.sampling is None or record.sampling.temperature > 0:
             return record
         if self._answers is None:  # that the model's own sampling is greedy shows only now
-            self._answers = _answers(self._store)
+            self._answers = answers_in(self._store.folder)
         return record.model_copy(update={"agreement": self._answers.agreement(record)})
-
-
-def _answers(store: Store) -> Answers:
-    answers = Answers()
-    for _, record in store.records():
-        if isinstance(record, Record):
-            answers.add(record)
-    return answers

@@ -5,28 +5,28 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from speed_benchmark.cell import Cell, Model
 from speed_benchmark.engines import registry
-from speed_benchmark.judge.agreement import Answers
-from speed_benchmark.judge.judge import judged
+from speed_benchmark.judge.agreement import Answer, Answers, answer
 from speed_benchmark.judge.judgement import Verdict
+from speed_benchmark.judge.reading import judge_stored
 from speed_benchmark.machine import describe
 from speed_benchmark.models import source
-from speed_benchmark.record import format as formats
+from speed_benchmark.parallel import parallel_map
+from speed_benchmark.record.folder import content_of, record_files
+from speed_benchmark.record.format import DamagedRecordError, parse
 from speed_benchmark.record.machine import Machine
-from speed_benchmark.record.outcome import Outcome
+from speed_benchmark.record.outcome import LASTING, Outcome
 from speed_benchmark.record.record import MEASUREMENT_VERSION, Record
 from speed_benchmark.record.store import Store
 from speed_benchmark.run.plan import LoadGroup
 from speed_benchmark.run.policy import Policy
 from speed_benchmark.run.provenance import installed
-from speed_benchmark.run.stored import Stored, of_file, of_judged
+from speed_benchmark.run.stored import Stored, of_judged
 
-# Failures that another try would only repeat; all others are tried again by the same command.
-LASTING = (Outcome.OOM, Outcome.SKIPPED, Outcome.TOO_LONG, Outcome.UNSUPPORTED)
 _CELL_ID = re.compile(rb'"cell_id":"(sha256:[0-9a-f]{64})"')
 
 OnProgress = Callable[[str, int, int], None]
@@ -58,24 +58,30 @@ def survey(groups: Sequence[LoadGroup], store: Store, policy: Policy, on_progres
     """
     conditions = _Conditions(groups, policy, on_progress)
     greedy = any(cell.workload.sampling == "greedy" for group in groups for cell in group.cells)
-    answers = Answers() if greedy else None
-    if policy.retry == "all" and answers is None:
+    if policy.retry == "all" and not greedy:
         return Survey((), {}, None)
+    wanted = frozenset(conditions.cells) if policy.retry != "all" else frozenset()
+    answers = Answers() if greedy else None
     candidates, passed_over = [], Counter[str]()
-    for path, content, record in _records(store, conditions.cells if answers is None else None):
+    for found in _found(store.folder, wanted, everything=greedy):
         if answers is not None:
-            answers.add(record)
-        if record.cell_id not in conditions.cells or policy.retry == "all":
+            answers.add(found.answer)
+        if found.stored is None or conditions.is_asked_again(found.stored):
             continue
-        stored = _stored(record, content, path)
-        if conditions.is_asked_again(stored):
-            continue
-        reason = conditions.objection(record)
+        reason = conditions.objection(found.record)
         if reason is None:
-            candidates.append(stored)
+            candidates.append(found.stored)
         else:
             passed_over[reason] += 1
     return Survey(tuple(_best(candidates, policy.rounds)), passed_over, answers)
+
+
+def answers_in(folder: Path) -> Answers:
+    """The greedy answers of all records below `folder`."""
+    answers = Answers()
+    for found in _found(folder, frozenset(), everything=True):
+        answers.add(found.answer)
+    return answers
 
 
 def missing(groups: Sequence[LoadGroup], found: Sequence[Stored], rounds: int) -> Iterator[LoadGroup]:
@@ -152,26 +158,41 @@ class _Conditions:
         return None if here in (None, measured) else f"other weights than {model.model_id_or_path} has now"
 
 
-def _records(store: Store, wanted: Mapping[str, Cell] | None) -> Iterator[tuple[Path, bytes, Record]]:
-    """The sound records of a store, or of cells that are `wanted`: each file read once, each record given once."""
+@dataclass(frozen=True)
+class _Found:
+    """What is kept of a sound record: `record` is without its requests, `stored` is None where no cell wants it."""
+
+    record: Record
+    stored: Stored | None
+    answer: Answer | None
+
+
+def _found(folder: Path, wanted: frozenset[str], *, everything: bool) -> Iterator[_Found]:
+    """The records below `folder`, each once: of the cells that are `wanted`, or `everything`."""
     seen: set[str] = set()
-    for path in sorted(store.folder.rglob("*.json")):
-        try:
-            content = path.read_bytes()
-            found = _CELL_ID.search(content)
-            if found is None or (wanted is not None and found[1].decode() not in wanted):
-                continue
-            record = formats.parse(content)
-        except (formats.DamagedRecordError, OSError):
-            continue  # `verify` and `report` name it
-        if record.record_id not in seen:
-            seen.add(record.record_id)
-            yield path, content, record
+    look = partial(_look, wanted=wanted, everything=everything)
+    for found in parallel_map(look, list(record_files(folder))):
+        if found is not None and found.record.record_id not in seen:
+            seen.add(found.record.record_id)
+            yield found
 
 
-def _stored(record: Record, content: bytes, path: Path) -> Stored:
-    """With the judgement that stands in the file; only where there is none it is judged anew."""
-    return of_file(record, formats.judgement(content), path) or of_judged(judged(record), path, is_new=False)
+def _look(path: Path, wanted: frozenset[str], *, everything: bool) -> _Found | None:
+    """What is in one file, None where nobody asks for it or it is no sound record: `verify` and `report` name that.
+
+    The judgement in the file is not asked: it may be of older rules, and nothing vouches for it.
+    """
+    try:
+        content = content_of(path)
+        cell_id = _CELL_ID.search(content)
+        is_wanted = cell_id is not None and cell_id[1].decode() in wanted
+        if not is_wanted and not everything:
+            return None
+        record = parse(content)
+        stored = of_judged(judge_stored(record), path, is_new=False) if is_wanted else None
+    except DamagedRecordError:
+        return None
+    return _Found(record.model_copy(update={"samples": (), "warmups": ()}), stored, answer(record))
 
 
 def _best(candidates: Sequence[Stored], rounds: int) -> Iterator[Stored]:

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from speed_benchmark.judge.judgement import Judged, Severity, Verdict
 from speed_benchmark.record.outcome import Outcome
-from speed_benchmark.record.record import Record
 
 
 @dataclass(frozen=True)
@@ -41,20 +39,14 @@ class Stored:
 
 def of_judged(judged: Judged, path: Path, *, is_new: bool) -> Stored:
     """What is to be remembered of a record that was judged."""
-    findings = judged.judgement.findings
-    codes = tuple(dict.fromkeys(one.code for one in findings if one.severity is not Severity.NOTE))
-    return _stored(judged.record, path, judged.judgement.verdict, codes, is_new=is_new)
-
-
-def of_file(record: Record, judgement: dict[str, Any], path: Path) -> Stored | None:
-    """What is to be remembered of a record whose file holds this `judgement`; None where it can't be read."""
-    try:
-        verdict = Verdict(judgement["verdict"])
-        codes = [str(one["code"]) for one in judgement["findings"] if one["severity"] != Severity.NOTE]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return _stored(record, path, verdict, tuple(dict.fromkeys(codes)), is_new=False)
-
-
-def _stored(record: Record, path: Path, verdict: Verdict, codes: tuple[str, ...], *, is_new: bool) -> Stored:
-    return Stored(record.cell_id, record.record_id, path, record.created_at, record.outcome, verdict, codes, is_new)
+    record, findings = judged.record, judged.judgement.findings
+    return Stored(
+        cell_id=record.cell_id,
+        record_id=record.record_id,
+        path=path,
+        created_at=record.created_at,
+        outcome=record.outcome,
+        verdict=judged.judgement.verdict,
+        codes=tuple(dict.fromkeys(one.code for one in findings if one.severity is not Severity.NOTE)),
+        is_new=is_new,
+    )

@@ -9,12 +9,13 @@ from speed_benchmark.judge.rules import (
     precision,
     protocol,
     repeats,
+    requests,
 )
 from speed_benchmark.judge.rules.rule import Rule, rules_of
 
 # Findings are told in this order of files, and in the order of the rules in each.
 RULES: tuple[Rule, ...] = tuple(
     rule
-    for file in (counts, computation, protocol, repeats, precision, plausibility, disturbance, hardware)
+    for file in (counts, computation, protocol, requests, repeats, precision, plausibility, disturbance, hardware)
     for rule in rules_of(file)
 )
