@@ -23,6 +23,8 @@ from speed_benchmark.models.checkpoint import tensors
 from speed_benchmark.models.synthetic import synthesize
 from tests.shapes import tiny
 
+pytestmark = pytest.mark.engine
+
 SUFFIXES = {"BF16": "", "GPTQ-Int4": "-GPTQ-Int4", "GPTQ-Int8": "-GPTQ-Int8", "AWQ": "-AWQ"}
 PROMPT = (5, 17, 300, 8, 250, 99, 1)
 PROMPTS = (PROMPT, (9, 17, 300, 8, 250, 99, 1), (5, 17, 301, 8, 250, 99, 2), (1, 2, 3, 4, 5, 6, 7))

@@ -22,9 +22,12 @@ from speed_benchmark.models.checkpoint import tensors
 from speed_benchmark.models.synthetic import synthesize
 from tests.shapes import tiny
 
-pytestmark = pytest.mark.skipif(
-    find_spec("vllm") is None or torch.cuda.is_available(), reason="asks for vLLM's build for the CPU"
-)
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(
+        find_spec("vllm") is None or torch.cuda.is_available(), reason="asks for vLLM's build for the CPU"
+    ),
+]
 
 HAS_AVX512 = "avx512f" in Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else False
 SUFFIXES = {"BF16": "", "GPTQ-Int4": "-GPTQ-Int4", "GPTQ-Int8": "-GPTQ-Int8", "AWQ": "-AWQ"}

@@ -109,6 +109,7 @@ def changed(**values: object) -> dict[str, Any]:
         (b'{"hidden_size": NaN}', "is not JSON"),
         (b'{"hidden_size": 1e999}', "is not JSON"),
         (b'{"hidden_size": ' + b"9" * 5000 + b"}", "is not JSON"),
+        (b'{"x": "\\ud800"}', "is not JSON"),
         (b" " * 1_000_001, "is larger than 1000000 bytes"),
         ([1], "is not a JSON object"),
         ({}, "no engine here runs; take Qwen2ForCausalLM, Qwen3ForCausalLM, LlamaForCausalLM, MistralForCausalLM"),

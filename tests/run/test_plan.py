@@ -13,6 +13,7 @@ import pytest
 from speed_benchmark.engines import registry
 from speed_benchmark.errors import UserError
 from speed_benchmark.machine import nvml
+from speed_benchmark.models import checkpoint
 from speed_benchmark.run.options import engine_options
 from speed_benchmark.run.plan import LoadGroup, for_engine, parse_gpus, plan
 from speed_benchmark.run.suite import combine
@@ -126,6 +127,7 @@ def model_folder(folder: Path, **config: object) -> Path:
     return folder
 
 
+@pytest.mark.attack("1.2")
 def test_a_folder_is_the_same_one_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`./model` of one directory must not answer for `./model` of another."""
     names = []
@@ -305,3 +307,46 @@ def test_a_broken_plugin_is_left_out(command: Command, tmp_path: Path, text: str
     asked = command("plan", "--engine", "broken", "--model_id_or_path", QWEN, "--context_length", "5", PYTHONPATH=path)
     assert asked.returncode == 2
     assert asked.stderr.splitlines()[-1].startswith(f"error: --engine broken: {reason}")
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.attack("2.9")
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen3"])
+def test_gpus_are_counted_for_known_shapes_only(tmp_path: Path, engine: str, kind: str) -> None:
+    other = {"model_type": kind, "architectures": [checkpoint.ARCHITECTURES[kind]]}
+    folder = with_weights(model_folder(tmp_path / "model", **other))
+    with pytest.raises(UserError, match=r"^--gpus auto: the shape of .* is not known; name the GPUs$"):
+        planned(engine=engine, gpus="auto", model_id_or_path=str(folder))
+    (group,) = planned(engine=engine, gpus="0,1", model_id_or_path=str(folder))
+    assert group.gpus == (0, 1)
+    own = with_weights(model_folder(tmp_path / "own", auto_map={"AutoModelForCausalLM": "own.Own"}, model_type="own"))
+    with pytest.raises(UserError, match=r"^--gpus auto: the shape of .* is not known; name the GPUs$"):
+        planned(engine=engine, gpus="auto", model_id_or_path=str(own), trust_remote_code="true")
+
+
+def with_weights(folder: Path) -> Path:
+    """With a file that claims to hold 1 GiB and takes no room."""
+    header = json.dumps({"a": {"dtype": "U8", "shape": [2**30], "data_offsets": [0, 2**30]}}).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 2**30)
+    return folder
+
+
+@pytest.mark.attack("2.13")
+def test_a_local_generation_config_out_of_bounds_is_refused(tmp_path: Path) -> None:
+    folder = with_weights(model_folder(tmp_path / "model"))
+    (folder / "generation_config.json").write_text('{"do_sample": true, "temperature": -1}')
+    for weights in ("hub", "synthetic"):
+        flags = {"model_id_or_path": str(folder), "weights": weights}
+        with pytest.raises(UserError, match=r"^--model_id_or_path \S+: temperature in its generation_config\.json"):
+            planned(**flags)
+        assert planned(**flags, sampling="greedy")
+
+
+def test_a_record_that_could_not_be_read_again_is_not_made() -> None:
+    many = {"generate_length": "5000", "batch_size": "512"}
+    assert planned(**many)
+    with pytest.raises(UserError, match=r"^--generate_length 5000: the times of 28,160,000 tokens are more than"):
+        planned(**many, repeats="10")

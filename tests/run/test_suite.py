@@ -1,13 +1,18 @@
 """Suites: what their text stands for, and what is refused."""
 
+import os
 import re
+import resource
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from speed_benchmark.errors import UserError
-from speed_benchmark.run.plan import plan
+from speed_benchmark.run.limits import Limits
+from speed_benchmark.run.plan import build, plan
+from speed_benchmark.run.policy import Policy
 from speed_benchmark.run.suite import NUMBERS, Suite, combine, find
 
 
@@ -162,3 +167,111 @@ def test_the_report() -> None:
 def test_unknown_suite_names_those_that_are_here() -> None:
     with pytest.raises(UserError, match=r"qwen2\.5.*smoke"):
         find("suites/qwen3.toml")
+
+
+SEEDS = "[" + "'1-99999'," * 1000 + "]"
+
+
+@pytest.mark.attack("2.11")
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a = " + "[" * 100_000, "can't be read: "),
+        ("seed = " + "[" * 100_000 + "]" * 100_000, "can't be read: "),
+        ("a = " + "{a = " * 100_000, "can't be read: "),
+        ("seed = " + "9" * 5000, "can't be read: "),
+        ("seed = 0x" + "f" * 5000, "can't be read: "),
+        ("grid = 0x" + "f" * 5000, "can't be read: "),
+        ("outputs_dir = ['a']", "--outputs_dir ['a']: takes the name of a folder"),
+        ("outputs_dir = 7", "--outputs_dir 7: takes the name of a folder"),
+        ("outputs_dir = '\0'", "can't be read: "),
+        ('outputs_dir = "\\u0000"', "takes the name of a folder"),
+        ("model_id_or_path = '" + "{" * 5000 + "a,b" + "}" * 5000 + "'", "is longer than 4,096 characters"),
+        ("model_id_or_path = '" + "{" * 2000 + "a,b" + "}" * 2000 + "'", "has too many braces in one another"),
+        ("model_id_or_path = '" + "{a,b}" * 60 + "'", "more than 100,000 values"),
+        ("exclude = 'model_id_or_path=" + "{a,b}" * 60 + "'", "more than 100,000 values"),
+        ("exclude = [{a = 1}]", "write it as key=values"),
+        ("engine = [['fake']]", "takes text, a number"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_what_makes_no_sense_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)) as refused:
+        suite(tmp_path, text)
+    assert len(str(refused.value)) < 600
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.attack("2.11")
+@pytest.mark.parametrize("name", ["rounds", "accept", "parallel", "load_limit_s"])
+@pytest.mark.parametrize("value", ["[[1]]", "{a = 1}", "1979-05-27", "'x'"])
+def test_settings_of_a_wrong_type(tmp_path: Path, name: str, value: str) -> None:
+    settings = suite(tmp_path, f"{name} = {value}").settings
+    with pytest.raises(UserError, match=f"^--{name} "):
+        [build(group, settings) for group in (Policy, Limits)]
+
+
+@pytest.mark.attack("2.12")
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed = [" + "1," * 1_000_000 + "]", "it is larger than 1,000,000 bytes"),
+        (".".join("a" * 40_000) + " = 1", "dots outside of texts"),
+        (".".join(["'~'"] * 40_000) + " = 1", "dots outside of texts"),
+        ('[a]\nb = """x""""\nc = {' + ".".join("a" * 40_000) + " = '\"'}", "dots outside of texts"),
+        ("a = {b = '''x'y''', " + ".".join("a" * 40_000) + " = ''}", "dots outside of texts"),
+        ("a = {b = '''x'''', " + ".".join("a" * 40_000) + " = 'c'}", "dots outside of texts"),
+        (f"seed = {SEEDS}", "more than 100,000 values"),
+        ("[[grid]]\nseed = '1-99999'\n" * 1000, "of 199,998 cells or more"),
+        ("seed = '1-99999'\n" + "[[grid]]\n" * 1000, "of 199,998 cells or more"),
+        (f"revision = '{'a' * 4000}{{1..99999}}'", "or for many long ones"),
+        ("revision = [" + f"'{'a' * 4000}{{1..2000}}'," * 5 + "]", "or for many long ones"),
+        ("# " + "字" * 400_000, "it is larger than 1,000,000 bytes"),
+        ("exclude = [" + "'seed=1;revision=2'," * 5001 + "]", "more than 10,000 patterns"),
+        ("exclude = 'seed={1..10001}'", "more than 10,000 patterns"),
+        (f"revision = '{'${' * 100_000}'", "is longer than 4,096 characters"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_what_would_take_gigabytes_or_minutes(tmp_path: Path, text: str, says: str) -> None:
+    started, before = time.monotonic(), peak_bytes()
+    with pytest.raises(UserError, match=says):
+        suite(tmp_path, text)
+    assert time.monotonic() - started < 30
+    assert peak_bytes() - before < 300_000_000
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.attack("2.12")
+def test_only_the_beginning_of_a_large_file_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "s.toml").open("wb") as file:
+        file.truncate(3 * 2**30)
+    with pytest.raises(UserError, match="it is larger than"):
+        combine(find(str(tmp_path / "s.toml")), {})
+
+
+@pytest.mark.attack("2.12")
+def test_many_dots_in_texts_and_numbers_are_fine(tmp_path: Path) -> None:
+    models = [f"Qwen/Qwen2.5-{size}B" for size in range(2000)]
+    text = f"# {'.' * 5000}\nmodel_id_or_path = {models}\ngpu_memory_utilization = [0.5, 0.9]\n"
+    text += f'revision = """\n{"." * 3000}"""\n'
+    (grid,) = suite(tmp_path, text).grids
+    assert list(grid["model_id_or_path"]) == models
+    assert grid["revision"] == ("." * 3000,)
+
+
+@pytest.mark.attack("2.12", "1.32")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "300", "5000", "nul"])
+def test_only_regular_files_are_suites(tmp_path: Path, kind: str) -> None:
+    names = {"device": "/dev/zero", "300": "x" * 300, "5000": f"{'x' * 5000}.toml", "nul": "a\0b"}
+    name = names.get(kind, str(tmp_path / kind))
+    if kind == "pipe":
+        os.mkfifo(name)
+    elif kind == "folder":
+        Path(name).mkdir()
+    with pytest.raises(UserError, match="no such file; name one") as refused:
+        find(name)
+    assert str(refused.value).isprintable()

@@ -21,7 +21,7 @@ from speed_benchmark.worker.measure import AUDIT_PAIRS, work
 from speed_benchmark.worker.pipe import Pulse
 from speed_benchmark.worker.request import measure_request, no_times
 from speed_benchmark.worker.versions import versions
-from tests.worker.jobs import Listener, done, job
+from tests.worker.jobs import Listener, done, foreign_tokenizer, job
 
 PROMPTS = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
 
@@ -132,19 +132,64 @@ def test_the_audit_compares_the_prompts_with_new_ones(tmp_path: Path, requests: 
     [
         ({"text_config": {"vocab_size": 5000}}, "config.json names no vocab_size"),
         ({"vocab_size": "many"}, "config.json names no vocab_size"),
-        ([], "config.json is no JSON object"),
+        ([], "its config.json is not a JSON object"),
     ],
 )
 def test_a_config_without_a_vocabulary_is_unsupported(tmp_path: Path, config: Any, said: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
+    assert unsupported(tmp_path).startswith(said)
+
+
+def unsupported(folder: Path) -> str:
+    """Why the model in `folder` can't be measured."""
     listener = Listener()
-    what = job(tmp_path)
+    what = job(folder)
     with pytest.raises(ToldError) as caught:
         work(what, listener)
     assert isinstance(caught.value.__cause__, UnsupportedError)
     (failed,) = listener.of(events.Failed)
     assert failed.outcome is Outcome.UNSUPPORTED
-    assert failed.cause.message.startswith(f"UnsupportedError: {said}")
+    message: str = failed.cause.message
+    return message.removeprefix("UnsupportedError: ")
+
+
+@pytest.mark.attack("2.13")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"do_sample": true, "temperature": -1}', "temperature in its generation_config.json"),
+        ('{"do_sample": true, "top_p": 0}', "top_p in its generation_config.json"),
+        ('{"repetition_penalty": 0}', "repetition_penalty in its generation_config.json"),
+        ("[" * 100_000, "its generation_config.json is not JSON"),
+        ('{"top_k": NaN}', "its generation_config.json is not JSON"),
+        (" " * 1_000_001, "its generation_config.json is larger than 1000000 bytes"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_generation_config_out_of_bounds_is_unsupported(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "generation_config.json").write_text(text)
+    assert unsupported(tmp_path).startswith(said)
+    done(job(tmp_path, {"sampling": "greedy"}))
+
+
+@pytest.mark.attack("2.13")
+def test_a_temperature_of_zero_is_recorded_as_the_greedy_sampling_that_runs(
+    tmp_path: Path, requests: list[Request]
+) -> None:
+    (tmp_path / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.0, "top_p": 0.8}')
+    (prompted,) = done(job(tmp_path)).of(events.Prompted)
+    assert prompted.sampling == Sampling()
+    assert {request.sampling for request in requests} == {Sampling()}
+
+
+@pytest.mark.attack("2.14")
+def test_another_models_tokenizer_is_unsupported(tmp_path: Path) -> None:
+    foreign_tokenizer(tmp_path, 5000)
+    assert unsupported(tmp_path).startswith(
+        "tokenizer.json gives the id 5000, but by its config.json the model has 5000"
+    )
+    foreign_tokenizer(tmp_path, 4999)
+    done(job(tmp_path))
 
 
 def test_a_failure_is_told_before_the_engine_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

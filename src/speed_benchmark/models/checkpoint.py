@@ -75,7 +75,7 @@ def read_config(folder: Path, *, synthetic: bool = False, trust_remote_code: boo
     """
     try:
         trust.check_folder(folder)
-        config = _read_json(folder / "config.json")
+        config = read_json(folder / "config.json")
         trust.check_code(folder, config, trust_remote_code=trust_remote_code)
         if not trust.has_code(config):
             _check_architecture(config)
@@ -94,9 +94,27 @@ def read_generation_config(folder: Path) -> Config:
     if not (folder / "generation_config.json").exists():
         return {}
     try:
-        return _read_json(folder / "generation_config.json")
+        return read_json(folder / "generation_config.json")
     except (OSError, ValueError) as error:
         raise UserError("--model_id_or_path", folder, str(error)) from error
+
+
+def read_json(path: Path) -> Config:
+    """The JSON object in a small file of a checkpoint. Raises ValueError for anything else, and OSError."""
+    if not path.is_file():
+        raise ValueError(f"has no {path.name}; name a folder with a model")
+    with path.open("rb") as file:
+        text = file.read(_MAX_JSON_BYTES + 1)
+    if len(text) > _MAX_JSON_BYTES:
+        raise ValueError(f"its {path.name} is larger than {_MAX_JSON_BYTES} bytes; name a folder with a model")
+    try:
+        content = json.loads(text)
+        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its {path.name} is not JSON; get the file again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"its {path.name} is not a JSON object; get the file again")
+    return content
 
 
 def quantization_of(config: Config) -> Quantization:
@@ -202,23 +220,6 @@ def _linear(name: str, inputs: int, outputs: int, config: Config, dtype: StoredT
     yield TensorSpec(f"{name}.scales", "F16", (groups, outputs))
     if is_gptq:
         yield TensorSpec(f"{name}.g_idx", "I32", (inputs,))
-
-
-def _read_json(path: Path) -> Config:
-    if not path.is_file():
-        raise ValueError(f"has no {path.name}; name a folder with a model")
-    with path.open("rb") as file:
-        text = file.read(_MAX_JSON_BYTES + 1)
-    if len(text) > _MAX_JSON_BYTES:
-        raise ValueError(f"its {path.name} is larger than {_MAX_JSON_BYTES} bytes; name a folder with a model")
-    try:
-        content = json.loads(text)
-        json.dumps(content, allow_nan=False)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"its {path.name} is not JSON; get the file again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"its {path.name} is not a JSON object; get the file again")
-    return content
 
 
 def _check_architecture(config: Config) -> None:

@@ -29,6 +29,9 @@ from speed_benchmark.errors import UserError
 from speed_benchmark.machine import nvml
 from speed_benchmark.models import catalogue, rope, source
 from speed_benchmark.models.config import Config
+from speed_benchmark.models.sampling import read_sampling
+from speed_benchmark.record.folder import MAX_RECORD_BYTES
+from speed_benchmark.record.sample import TOKEN_TIME_BYTES
 from speed_benchmark.run import estimate
 from speed_benchmark.run.options import applies, broken, engine_options
 from speed_benchmark.run.suite import Point, Suite
@@ -138,7 +141,9 @@ def _model(point: Point) -> Model:
     """The model of a point; a local folder by its absolute path, which names the same one from everywhere."""
     model = build(Model, point)
     folder = _path(model.model_id_or_path)
-    return replace(model, model_id_or_path=str(folder.resolve())) if os.path.isdir(folder) else model  # noqa: PTH112
+    if not os.path.isdir(folder):  # noqa: PTH112 - pathlib raises
+        return model
+    return build(Model, {**point, "model_id_or_path": str(folder.resolve())})  # once more: where it lies may be no text
 
 
 def _path(name: str) -> Path:
@@ -248,6 +253,17 @@ def _check(cell: Cell) -> None:
     config = known_config(cell.model)
     check_length(cell, config)
     check_split(cell, config)
+    check_record(cell)
+    if cell.workload.sampling == "model":
+        _check_sampling(cell.model)
+
+
+@cache
+def _check_sampling(model: Model) -> None:
+    """Refuse a local folder whose own sampling makes no sense."""
+    folder = _path(model.model_id_or_path)
+    if os.path.isdir(folder):  # noqa: PTH112 - pathlib raises
+        read_sampling(folder)
 
 
 def check_length(cell: Cell, config: Config | None) -> None:
@@ -268,3 +284,11 @@ def check_split(cell: Cell, config: Config | None) -> None:
     heads, gpus = (config or {}).get("num_attention_heads"), cell.settings.gpu_count
     if heads and gpus > 1 and not estimate.can_split(cell.settings, heads, gpus):
         raise UserError("--gpus", f"({gpus} of them)", f"{heads} attention heads can't be split over {gpus} GPUs")
+
+
+def check_record(cell: Cell) -> None:
+    """Refuse a cell whose record would be too large to be read again."""
+    if cell.token_times * TOKEN_TIME_BYTES > MAX_RECORD_BYTES:
+        most = MAX_RECORD_BYTES // TOKEN_TIME_BYTES
+        cure = f"the times of {cell.token_times:,} tokens are more than the {most:,} of a record; ask for fewer repeats"
+        raise UserError("--generate_length", cell.workload.generate_length, f"{cure}, sequences or tokens")

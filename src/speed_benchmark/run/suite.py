@@ -11,7 +11,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,12 +26,33 @@ from speed_benchmark.run.options import applies, engine_options, kinds
 from speed_benchmark.run.policy import Policy
 
 MAX_CELLS = 100_000
+MAX_PATTERNS = 10_000  # of what is left out
+MAX_BYTES = 1_000_000  # of a suite
+MAX_CHARACTERS = 4096  # of the text of an axis, before it is expanded
+MAX_EXPANDED = 10_000_000  # of all its values
 SETTINGS = (*options(Policy, Limits), "outputs_dir")
 # What decides the load comes first, so that cells of one load are listed together.
 AXES = (*options(Model, EngineSettings), *engine_options(), "gpus", *options(Protocol, Workload))
 # Those of whole numbers, where a-b is a range.
 NUMBERS = tuple(name for name, kind in kinds().items() if kind is int)
 _RANGE = re.compile(r"(\d{1,12})-(\d{1,12})(?:([*+])(\d{1,12}))?")
+# In TOML, texts and comments. The dots outside of them are those of numbers and of keys like a.b.c, for whose parts
+# tomllib takes memory by the square.
+_TEXTS = re.compile(
+    "|".join(
+        (
+            r'"""(?:\\.|[^\\])*?"{3,5}(?!")',
+            r"'''.*?'{3,5}(?!')",
+            r'"(?:\\.|[^"\\\n])*"',
+            r"'[^'\n]*'",
+            r"#[^\n]*",
+        )
+    ),
+    re.DOTALL,
+)
+_MAX_DOTS = 1000
+_MAX_REASON = 200
+_TOO_MANY = f"stands for more than {MAX_CELLS:,} values, or for many long ones"
 
 Point = dict[str, str]
 Axes = dict[str, Sequence[str]]
@@ -58,12 +79,8 @@ class Suite:
         return Path(self.settings.get("outputs_dir") or Path("outputs") / name)
 
     def points(self) -> Iterator[Point]:
-        """Every combination of values, by the names of their flags. Raises UserError for more than MAX_CELLS."""
-        products = [product for grid in self.grids for product in _by_engine(grid)]
-        count = sum(math.prod(map(len, product.values())) for product in products)
-        if count > MAX_CELLS:
-            raise UserError("suite", f"of {count:,} cells", f"the most is {MAX_CELLS:,}; shorten its lists")
-        for product in products:
+        """Every combination of values, by the names of their flags."""
+        for product in itertools.chain.from_iterable(map(_by_engine, self.grids)):
             for values in itertools.product(*product.values()):
                 yield dict(zip(product, values, strict=True))
 
@@ -81,23 +98,26 @@ class Suite:
 def combine(file: Path | None, flags: Mapping[str, Any]) -> Suite:
     """The suite in `file` with the `flags` that are given (not None) in place of its keys.
 
-    Raises UserError for a file that can't be read or has unknown keys, and for axes that make no sense.
+    Raises UserError for a file that can't be read or has unknown keys, for axes that make no sense, and for more than
+    MAX_CELLS.
     """
     content = _read(file) if file else {}
     given = {name: value for name, value in flags.items() if value is not None}
-    grids = [content | grid | given for grid in content.pop("grid", [{}])]
     merged = content | given
+    outputs_dir = merged.get("outputs_dir", "")
+    if not isinstance(outputs_dir, str) or "\0" in outputs_dir:
+        raise UserError("--outputs_dir", outputs_dir, "takes the name of a folder")
     return Suite(
         name=file.stem if file else "",
-        grids=tuple({axis: _values(axis, grid[axis]) for axis in AXES if axis in grid} for grid in grids),
-        exclusions=tuple(_exclusion(rule) for rule in _listed(merged.get("exclude", []))),
+        grids=_grids(content, given),
+        exclusions=_exclusions(merged.get("exclude", [])),
         settings={name: merged[name] for name in SETTINGS if name in merged},
     )
 
 
 def find(name: str) -> Path:
     """The file of the suite `name`: a path, or one of those that come with this package. Raises UserError."""
-    if Path(name).is_file():
+    if os.path.isfile(name):  # noqa: PTH113 - pathlib raises
         return Path(name)
     shipped = {file.stem: file for file in sorted(_shipped_folder().glob("*.toml"))}
     found = shipped.get(Path(name).stem)
@@ -114,9 +134,17 @@ def _shipped_folder() -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError("suite", file, f"can't be read: {error}") from None
+        with file.open("rb") as opened:
+            content_bytes = opened.read(MAX_BYTES + 1)
+        if len(content_bytes) > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
+        text = content_bytes.decode()
+        if _TEXTS.sub("", text).count(".") > _MAX_DOTS:
+            raise ValueError(f"it has more than {_MAX_DOTS:,} dots outside of texts")
+        content = tomllib.loads(text)
+        str(content)  # raises where it holds an integer of too many digits, which may stand there in hexadecimal
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError("suite", file, f"can't be read: {str(error)[:_MAX_REASON]}") from None
     _check_keys(file, content, (*AXES, *SETTINGS, "exclude", "grid"))
     grids = content.get("grid", [{}])
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
@@ -131,6 +159,22 @@ def _check_keys(where: object, content: Mapping[str, object], known: Sequence[st
         if key not in known:
             near = difflib.get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.5)
             raise UserError(str(where), key, f"no such key; {f'did you mean {near[0]}?' if near else 'see --help'}")
+
+
+def _grids(content: Mapping[str, Any], given: Mapping[str, object]) -> tuple[Axes, ...]:
+    """The axes of each grid: its own, and those of the top of a suite's `content`; those `given` replace both."""
+    top, flags, grids, cells = _axes(content, given), _axes(given, {}), [], 0
+    for own in content.get("grid", [{}]):
+        merged = top | _axes(own, given) | flags
+        grids.append({axis: merged[axis] for axis in AXES if axis in merged})
+        cells += sum(math.prod(map(len, product.values())) for product in _by_engine(grids[-1]))
+        if cells > MAX_CELLS:
+            raise UserError("suite", f"of {cells:,} cells or more", f"the most is {MAX_CELLS:,}; shorten its lists")
+    return tuple(grids)
+
+
+def _axes(asked: Mapping[str, object], without: Collection[str]) -> Axes:
+    return {axis: _values(axis, asked[axis]) for axis in AXES if axis in asked and axis not in without}
 
 
 def _by_engine(grid: Axes) -> list[Axes]:
@@ -151,6 +195,17 @@ def _by_engine(grid: Axes) -> list[Axes]:
     ]
 
 
+def _exclusions(given: object) -> tuple[Axes, ...]:
+    """What is left out; each cell is held against all of it."""
+    rules, patterns = [], 0
+    for rule in _listed(given):
+        rules.append(_exclusion(rule))
+        patterns += sum(map(len, rules[-1].values()))
+        if patterns > MAX_PATTERNS:
+            raise UserError("--exclude", rule, f"with it there are more than {MAX_PATTERNS:,} patterns; use * in them")
+    return tuple(rules)
+
+
 def _exclusion(rule: object) -> Axes:
     """`axis=patterns; axis=patterns`: what is left out matches all of them."""
     parts = [part.partition("=") for part in str(rule).split(";") if part.strip()]
@@ -163,25 +218,32 @@ def _exclusion(rule: object) -> Axes:
 
 def _values(axis: str, given: object) -> Sequence[str]:
     """The values of `axis`, each once, in order; `given` is text, a number, a truth value, or a list of these."""
-    expanded: dict[str, None] = {}
+    expanded: list[str] = []
+    characters = 0
     for item in _listed(given):
         if not isinstance(item, str | int | float):
             raise UserError(f"--{axis}", item, "takes text, a number, true, false, or a list of these")
         for value in _expand(axis, _text(item)):
-            expanded[value] = None
-            if len(expanded) > MAX_CELLS:
-                raise UserError(f"--{axis}", given, f"stands for more than {MAX_CELLS:,} values")
-    return tuple(expanded)
+            expanded.append(value)
+            characters += len(value)
+            if len(expanded) > MAX_CELLS or characters > MAX_EXPANDED:
+                raise UserError(f"--{axis}", given, _TOO_MANY)
+    return tuple(dict.fromkeys(expanded))
 
 
 def _expand(axis: str, text: str) -> Iterator[str]:
     if axis == "gpus" or (axis == "model_id_or_path" and os.path.exists(text)):  # noqa: PTH110 - pathlib raises
         yield text  # its commas name the GPUs of one cell; a folder may have any name
         return
+    if len(text) > MAX_CHARACTERS:
+        raise UserError(f"--{axis}", text, f"is longer than {MAX_CHARACTERS:,} characters; write a list in a suite")
+    limit = min(MAX_CELLS + 1, MAX_EXPANDED // max(1, len(text)))  # no value is longer than the text
     try:
-        parts = bracex.expand(f"{{{text},}}", limit=MAX_CELLS + 1) if text else [text]
+        parts = bracex.expand(f"{{{text},}}", limit=limit) if text else [text]
     except bracex.ExpansionLimitException:
-        raise UserError(f"--{axis}", text, f"stands for more than {MAX_CELLS:,} values") from None
+        raise UserError(f"--{axis}", text, _TOO_MANY) from None
+    except RecursionError:
+        raise UserError(f"--{axis}", text, "has too many braces in one another") from None
     for part in parts:
         matched = _RANGE.fullmatch(part.strip())
         if matched and axis in NUMBERS:

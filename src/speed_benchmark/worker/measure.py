@@ -1,15 +1,17 @@
 """What a worker measures: it loads once, then warms up and repeats cell after cell."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell
 from speed_benchmark.engines import registry
 from speed_benchmark.engines.protocol import LoadRequest, Request, Running, Sampling, UnsupportedError
+from speed_benchmark.errors import UserError
 from speed_benchmark.machine.memory import MemoryReader
+from speed_benchmark.models import checkpoint
+from speed_benchmark.models.sampling import read_sampling
 from speed_benchmark.record.sample import Audit, Sample
 from speed_benchmark.worker import events
 from speed_benchmark.worker.failure import told
@@ -171,30 +173,18 @@ def _precise(samples: Sequence[Sample], cell: Cell) -> bool:
 
 
 def _model_sampling(folder: Path) -> Sampling:
-    """The sampling of the model's generation_config.json; greedy where it has none or does not sample."""
-    file = folder / "generation_config.json"
-    config = _read_json(file) if file.is_file() else {}
-    penalty = float(config.get("repetition_penalty") or 1.0)
-    if not config.get("do_sample", False):
-        return Sampling(repetition_penalty=penalty)
-    return Sampling(
-        temperature=float(config.get("temperature") or 1.0),
-        top_p=float(config.get("top_p") or 1.0),
-        top_k=int(config.get("top_k") or 0),
-        repetition_penalty=penalty,
-    )
+    try:
+        return read_sampling(folder)
+    except UserError as error:
+        raise UnsupportedError(error.cure) from error
 
 
 def _vocab_size(folder: Path) -> int:
     """How many token ids the model has, by its config.json."""
-    size = _read_json(folder / "config.json").get("vocab_size")
+    try:
+        size = checkpoint.read_json(folder / "config.json").get("vocab_size")
+    except ValueError as error:
+        raise UnsupportedError(str(error)) from error
     if not isinstance(size, int) or size < 1:
         raise UnsupportedError("config.json names no vocab_size, so that no prompt can be made for this model")
     return size
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise UnsupportedError(f"{file.name} is no JSON object")
-    return content

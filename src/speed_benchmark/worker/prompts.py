@@ -34,9 +34,10 @@ def make_prompts(
     padded) for long ones; the other prompts repeat other characters, and number the chat. `random` (seeded, without
     the ids at the end of the vocabulary, where special tokens are) without a tokenizer, and for each prompt whose
     tokens don't add up to the length. Prompts are alike only where no others of this length exist.
-    Raises UnsupportedError for a broken tokenizer.
+    Raises UnsupportedError for a broken tokenizer, and for one that gives ids which the model does not have: it belongs
+    to another model, for a vocabulary may be padded beyond its tokenizer and never the other way round.
     """
-    encode = _tokenizer(checkpoint_dir)
+    encode = _tokenizer(checkpoint_dir, vocab_size)
     texts = _texts(encode, length) if encode else iter(())
     first = next(texts, None)
     kind = "random" if first is None else "repeated" if length <= CHAT_TOKENS else "chat"
@@ -56,8 +57,8 @@ def random_prompt(length: int, vocab_size: int, seed: int) -> Prompt:
     return tuple(generator.choices(range(max(1, vocab_size - _SPECIAL_IDS)), k=length))
 
 
-def _tokenizer(checkpoint_dir: Path) -> Encode | None:
-    """Text to token ids, by the tokenizer.json of the folder; None where it has none."""
+def _tokenizer(checkpoint_dir: Path, vocab_size: int) -> Encode | None:
+    """Text to token ids of the model, by the tokenizer.json of the folder; None where it has none."""
     file = checkpoint_dir / "tokenizer.json"
     if not file.is_file():
         return None
@@ -67,7 +68,16 @@ def _tokenizer(checkpoint_dir: Path) -> Encode | None:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing narrower
         raise UnsupportedError(f"tokenizer.json can't be read ({error}); get the file again") from error
-    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        largest = max(ids, default=0)
+        if largest >= vocab_size:
+            has = f"by its config.json the model has {vocab_size}"
+            raise UnsupportedError(f"tokenizer.json gives the id {largest}, but {has}; get the file that belongs to it")
+        return ids
+
+    return encode
 
 
 def _texts(encode: Encode, length: int) -> Iterator[Prompt]:

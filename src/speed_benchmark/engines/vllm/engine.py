@@ -4,7 +4,6 @@ Written against the sources of vLLM 0.26 and 0.32.
 """
 
 import gc
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from speed_benchmark.engines.protocol import (
     UnsupportedError,
 )
 from speed_benchmark.engines.vllm.settings import SPARE_BLOCKS, VllmSettings
-from speed_benchmark.models.checkpoint import kv_values_per_token
+from speed_benchmark.models.checkpoint import kv_values_per_token, read_json
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput, SamplingParams
@@ -221,10 +220,9 @@ def _cpu_cache_bytes(load: LoadRequest) -> int:
 
     Left to itself, it takes a share of all memory for its cache on the CPU.
     """
-    config = json.loads((Path(load.checkpoint_dir) / "config.json").read_text(encoding="utf-8"))
-    dtype = load.settings.dtype
-    if dtype == "auto":
-        dtype = config.get("dtype") or config.get("torch_dtype")
+    config = read_json(Path(load.checkpoint_dir) / "config.json")
+    asked = load.settings.dtype
+    dtype = (config.get("dtype") or config.get("torch_dtype")) if asked == "auto" else asked
     block_bytes = CPU_BLOCK_TOKENS * kv_values_per_token(config) * (4 if dtype == "float32" else 2)
     sequences = load.max_sequences * _blocks(load.max_total_tokens)
     blocks = max(sequences, _blocks(VllmSettings.of(load.settings).max_model_len)) + SPARE_BLOCKS
