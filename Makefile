@@ -15,8 +15,9 @@ demo: $(VENV)/installed
 	$(BIN)/speed-benchmark run --engine transformers --model_id_or_path Qwen/Qwen2.5-0.5B-Instruct \
 	  --weights synthetic --context_length 128 --generate_length 64 --retry all
 
-test: $(VENV)/installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/installed # what starts no engine on two cores, then one by one what starts any: those watch the time
+	$(BIN)/python -m pytest -m "not engine" -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m engine $(PYTEST_ARGS)
 
 check: lint # under 90 seconds on two cores
 	$(BIN)/python -m pytest -m "not engine and not slow" -n 4 $(addprefix --ignore=,$(IMPORTS_ENGINES)) $(PYTEST_ARGS)

@@ -40,11 +40,11 @@ def run(*arguments: str) -> tuple[float, int, int]:
     return time.perf_counter() - start, usage.ru_maxrss * 1024, os.waitstatus_to_exitcode(status)
 
 
-def asked(model: Path, out: Path, seeds: str) -> list[str]:
+def asked(model: Path, out: Path, seeds: str, generate_length: int = 2048) -> list[str]:
     """The arguments of `run` for cells with these seeds."""
     return [
         *("run", "--engine", "fake", "--model_id_or_path", str(model), "--context_length", "128", "--quiet"),
-        *("--generate_length", "2048", "--seed", seeds, "--outputs_dir", str(out)),
+        *("--generate_length", str(generate_length), "--seed", seeds, "--outputs_dir", str(out)),
     ]
 
 
