@@ -15,9 +15,11 @@ demo: $(VENV)/installed
 	$(BIN)/speed-benchmark run --engine transformers --model_id_or_path Qwen/Qwen2.5-0.5B-Instruct \
 	  --weights synthetic --context_length 128 --generate_length 64 --retry all
 
-test: $(VENV)/installed # what starts no engine on two cores, then one by one what starts any: those watch the time
-	$(BIN)/python -m pytest -m "not engine" -n 2 $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m engine $(PYTEST_ARGS)
+# What starts no engine two at a time, then what starts one alone, for it watches the time. A part of the tests may have
+# none of one kind (5).
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not engine" -n 2 $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| test $$? -eq 5)
+	$(BIN)/python -m pytest -m engine $(PYTEST_ARGS) $(if $(PYTEST_ARGS),|| test $$? -eq 5)
 
 check: lint # under 90 seconds on two cores
 	$(BIN)/python -m pytest -m "not engine and not slow" -n 4 $(addprefix --ignore=,$(IMPORTS_ENGINES)) $(PYTEST_ARGS)
