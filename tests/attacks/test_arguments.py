@@ -11,6 +11,8 @@ import pytest
 
 from tests.shapes import TINY
 
+pytestmark = pytest.mark.slow
+
 CELL = ("--engine", "fake", "--context_length", "5", "--generate_length", "4", "--quiet")
 NAMES: dict[str, str | bytes] = {
     "300": "x" * 300,

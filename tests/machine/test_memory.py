@@ -65,12 +65,14 @@ def run(program: str) -> list[int]:
     return [int(word) for word in done.stdout.split()]
 
 
+@pytest.mark.slow
 def test_known_memory_is_seen_in_the_host() -> None:
     taken, left = run(HOST)
     assert taken == pytest.approx(SIZE, rel=0.01)
     assert abs(left) < 0.01 * SIZE, "a reset begins a new peak"
 
 
+@pytest.mark.slow
 def test_known_memory_is_seen_on_the_gpu() -> None:
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():

@@ -16,6 +16,8 @@ from speed_benchmark.report.compare import measured as kept
 from speed_benchmark.report.decision import Decision, decide
 from tests.report.made import COLD_S, CPU, REPEATS_S, record, vary
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., CompletedProcess[str]]
 LATER = "2026-03-03T00:00:00+00:00"
 LENGTHS = (1, 2, 3, 4, 5)

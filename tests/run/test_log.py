@@ -34,6 +34,7 @@ def test_a_long_line_is_cut() -> None:
     assert log.last_lines() == ("first", LONGEST_LINE * "é", "last")
 
 
+@pytest.mark.slow
 @pytest.mark.attack("1.21")
 def test_output_without_end_takes_no_memory() -> None:
     log = printed("import sys\nfor _ in range(100): sys.stdout.write(1_000_000 * 'x')")
