@@ -100,6 +100,14 @@ def test_a_part_that_was_being_written_is_passed_over(store: Store) -> None:
     assert recover(store) == 1
 
 
+@pytest.mark.attack("1.11")
+def test_a_pipe_among_the_parts_is_not_waited_for(store: Store) -> None:
+    killed(store, part(5))
+    (one,) = (store.folder / FOLDER).rglob("*.part")
+    os.mkfifo(one.with_name("pipe.part"))
+    assert recover(store) == 1
+
+
 def test_nothing_is_made_before_the_first_part(store: Store) -> None:
     unfinished = Unfinished(store)
     unfinished.remove("a")

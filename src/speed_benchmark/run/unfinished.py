@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from speed_benchmark import files
 from speed_benchmark.judge.judge import judge
-from speed_benchmark.record.format import DamagedRecordError, parse, seal, serialize
+from speed_benchmark.record.folder import read
+from speed_benchmark.record.format import DamagedRecordError, seal, serialize
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.store import Store, StoreError
 
@@ -111,8 +112,8 @@ def _recover(store: Store, folder: Path) -> int:
 def _parts(folder: Path) -> Iterator[tuple[Path, Record]]:
     """Those that are whole; a file that was being written when the run was killed is none."""
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
-        with suppress(DamagedRecordError, OSError):
-            yield path, parse(path.read_bytes())
+        with suppress(DamagedRecordError):
+            yield path, read(path)
 
 
 def _known(store: Store, parts: dict[Path, Record]) -> set[Path]:
