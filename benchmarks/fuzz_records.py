@@ -5,18 +5,16 @@ reported, pooled, compared, verified, laid beside the published figures and writ
 were damaged and how many passed for records, and each traceback by its place; exits 1 where there is one. The judge
 runs bare here: where a verb reads a file, what it raises makes the file damaged.
 
-usage: fuzz_records.py [COUNT] [--seed N] [--processes N]
+usage: python -m benchmarks.fuzz_records [COUNT] [--seed N] [--processes N]
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from itertools import repeat
 from pathlib import Path
 
+from benchmarks.fuzzing import fuzz
 from speed_benchmark.record.folder import records
 from speed_benchmark.record.record import Record
 from tests.faults.sweeps import arguments, make_model, run
@@ -60,27 +58,5 @@ def portion(count: int, seed: int) -> Tally:
     return try_all(_records(), count, seed, USES if seed % PAGES == 0 else USES.keys() - {"page"})
 
 
-def main() -> int:
-    """Forge, try, count."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("count", nargs="?", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=2)
-    given = parser.parse_args()
-    portions = -(-given.count // PORTION)
-    seeds = range(given.seed, given.seed + portions)
-    total = Tally()
-    with ProcessPoolExecutor(given.processes) as pool:
-        for tally in pool.map(portion, repeat(min(PORTION, given.count), portions), seeds):
-            total.add(tally)
-            print(".", end="", flush=True)
-    print()
-    print(", ".join(f"{count} {name}" for name, count in total.counts.items()))
-    for key, count in total.tracebacks.most_common():
-        print(f"{count:6} x {key}\n         {total.examples[key]}")
-    print(f"tracebacks: {total.tracebacks.total()} of {len(total.tracebacks)} kinds")
-    return int(bool(total.tracebacks))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fuzz(__doc__, 20_000, PORTION, portion))

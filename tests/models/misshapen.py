@@ -3,17 +3,13 @@
 import io
 import json
 import random
-import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import speed_benchmark
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, canonical_json
 from speed_benchmark.engines import registry
 from speed_benchmark.errors import UserError
@@ -30,10 +26,10 @@ from speed_benchmark.run.plan import plan
 from speed_benchmark.run.resume import Survey
 from speed_benchmark.run.suite import combine
 from speed_benchmark.worker.events import Job
+from tests import fuzzing
 from tests.machine.fake_pynvml import FakeNvml, memory
 from tests.shapes import GENERATION, TINY, tiny
 
-PACKAGE = Path(speed_benchmark.__file__).parent
 WEIGHT_BYTES = 2**30
 """What the weight file of each model claims to hold, so that a config of more is one that lies."""
 
@@ -116,13 +112,8 @@ def _json(value: object) -> str:
     return text
 
 
-@dataclass
-class Tally:
-    """What became of changed configs; of each traceback its place in the tool, how many, and an example."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    tracebacks: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+class Tally(fuzzing.Tally):
+    """What became of changed configs."""
 
     def try_one(self, folder: Path) -> None:
         """Do with the model in `folder` all that the parent does."""
@@ -143,12 +134,6 @@ class Tally:
             with self._noted(part.__name__, folder):
                 part(config or {})
 
-    def add(self, other: "Tally") -> None:
-        """Take in what became of others."""
-        self.counts += other.counts
-        self.tracebacks += other.tracebacks
-        self.examples |= other.examples
-
     @contextmanager
     def _noted(self, name: str, folder: Path) -> Iterator[None]:
         try:
@@ -157,13 +142,7 @@ class Tally:
             self._failed(name, error, folder)
 
     def _failed(self, name: str, error: Exception, folder: Path) -> None:
-        frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)
-        ]
-        place = f"{Path(frames[-1].filename).relative_to(PACKAGE)}:{frames[-1].lineno}" if frames else "elsewhere"
-        key = f"{name}: {type(error).__name__} at {place}"
-        self.tracebacks[key] += 1
-        self.examples.setdefault(key, f"{str(error)[:150]} | {(folder / 'config.json').read_text()[:1500]}")
+        self.failed(name, error, (folder / "config.json").read_text()[:1500])
 
 
 @contextmanager

@@ -4,18 +4,16 @@ import hashlib
 import io
 import json
 import random
-import traceback
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-import speed_benchmark
 from speed_benchmark.cell import Cell, canonical_json
 from speed_benchmark.judge.judge import judged
 from speed_benchmark.judge.judgement import Judged
@@ -29,8 +27,8 @@ from speed_benchmark.report.gather import Found
 from speed_benchmark.report.samples import WRITERS
 from speed_benchmark.report.words import Format, Language
 from speed_benchmark.run.stored import of_judged
+from tests import fuzzing
 
-PACKAGE = Path(speed_benchmark.__file__).parent
 # JSON texts that no Python value writes.
 TEXTS = {"@1e400@": "1e400", "@-1e400@": "-1e400", "@deep@": "[" * 2000 + "]" * 2000, "@long@": "9" * 5000}
 WHOLE = (0, 1, -1, 2, 7, 48, 10**7, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**25, -(10**25), 10**400)
@@ -178,13 +176,8 @@ def _put(known: Json, where: Where, value: Json) -> bool:
     return True
 
 
-@dataclass
-class Tally:
-    """What became of forged records. `tracebacks`: place in the tool and kind of error -> how many, and an example."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    tracebacks: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+class Tally(fuzzing.Tally):
+    """What became of forged records."""
 
     def take(self, changed: str, content: bytes, true: Judged, uses: Iterable[str]) -> None:
         """Do with a forged file what is done with a stranger's, beside a `true` record of the same cell."""
@@ -195,39 +188,19 @@ class Tally:
             self.counts["damaged"] += 1
             return
         except Exception as error:  # noqa: BLE001 - it is what is looked for
-            self._failed("parse", error, changed)
+            self.failed("parse", error, changed[:200])
             return
         self.counts["parsed"] += 1
         try:
             forged = judged(record)
         except Exception as error:  # noqa: BLE001
-            self._failed("judge", error, changed)
+            self.failed("judge", error, changed[:200])
             return
         for name in uses:
             try:
                 USES[name](forged, true)
             except Exception as error:  # noqa: BLE001
-                self._failed(name, error, changed)
-
-    def add(self, other: "Tally") -> None:
-        """Take in what became of others."""
-        self.counts += other.counts
-        self.tracebacks += other.tracebacks
-        self.examples |= other.examples
-
-    def _failed(self, use: str, error: Exception, changed: str) -> None:
-        place = _place(error)
-        key = f"{use}: {type(error).__name__} at {place}"
-        self.tracebacks[key] += 1
-        self.examples.setdefault(key, f"{str(error).splitlines()[0][:150] if str(error) else ''} | {changed[:200]}")
-
-
-def _place(error: Exception) -> str:
-    """The deepest line of this tool in the traceback of `error`."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)
-    ]
-    return f"{Path(frames[-1].filename).relative_to(PACKAGE)}:{frames[-1].lineno}" if frames else "elsewhere"
+                self.failed(name, error, changed[:200])
 
 
 def _row(forged: Judged, _true: Judged) -> None:
