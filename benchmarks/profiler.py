@@ -16,7 +16,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from speed_benchmark.engines.clock import WallClock
-from speed_benchmark.engines.protocol import Clock, Loaded, Request, Sampling
+from speed_benchmark.engines.protocol import Clock, Loaded, Request, Sampling, Tracer
+from speed_benchmark.engines.trace import DeviceTrace
 from speed_benchmark.run.environment import worker_environment
 from speed_benchmark.worker.profile import device_busy
 
@@ -34,6 +35,7 @@ class Launches:
             sys.exit("profiler.py needs a GPU, and PyTorch finds none here")
         self.clock: Clock = WallClock((0,))
         self.cached_tokens: int | None = None
+        self.tracer: Tracer | None = DeviceTrace(torch)
         self.loaded = Loaded(
             **dict.fromkeys(("attention_implementation", "quantization", "dtype", "execution", "rope"), ""),
             weight_bytes=0,

@@ -12,7 +12,7 @@ from speed_benchmark.engines.clock import WallClock
 from speed_benchmark.engines.settings import Overhead, Settings, Traits
 
 if TYPE_CHECKING:
-    from speed_benchmark.engines.protocol import Clock, LoadRequest, Request
+    from speed_benchmark.engines.protocol import Clock, LoadRequest, Request, Tracer
     from speed_benchmark.machine.device import Device
 
 
@@ -66,6 +66,7 @@ class RunningEcho:
 
         self.clock: Clock = WallClock()
         self.cached_tokens: int | None = None
+        self.tracer: Tracer | None = None
         self.loaded = Loaded(
             attention_implementation="none", quantization="BF16", dtype="bfloat16", execution="eager",
             rope="default", devices=("here",), max_model_len=settings.longest, max_sequences=sequences,

@@ -53,16 +53,23 @@ def id_before(engine: str, **own: Any) -> str:
     )
 
 
-@pytest.mark.parametrize("engine", BEFORE)
-def test_defaults_keep_the_ids_of_older_cells(engine: str) -> None:
-    stored = registry.settings_class(engine)().stored()
+@pytest.mark.parametrize(
+    "settings", [TransformersSettings(), VllmSettings(engine_core="inproc")], ids=["transformers", "vllm"]
+)
+def test_what_older_cells_ran_keeps_their_ids(settings: Settings) -> None:
+    engine = "vllm" if isinstance(settings, VllmSettings) else "transformers"
+    stored = settings.stored()
     assert stored == BEFORE[engine]
     assert cell(engine, stored).cell_id == id_before(engine, **BEFORE[engine])
-    assert registry.settings_of(EngineSettings(engine=engine, options=stored)) == registry.settings_class(engine)()
+    assert registry.settings_of(EngineSettings(engine=engine, options=stored)) == settings
+
+
+def test_vllm_as_its_users_run_it_is_another_cell() -> None:
+    assert VllmSettings().stored() == BEFORE["vllm"] | {"engine_core": "process"}
 
 
 def test_the_id_of_a_cell_measured_long_ago() -> None:
-    made = cell("vllm", VllmSettings().stored()).cell_id
+    made = cell("vllm", VllmSettings(engine_core="inproc").stored()).cell_id
     assert made == "sha256:70916bbf0070238fdbbc0f269640ab7af31677f60107ed1fdd2b286708635634"
 
 
@@ -85,6 +92,7 @@ def test_helps_are_as_before() -> None:
         "compile": "static cache and compiled decoding",
         "max_model_len": "longest prompt plus output",
         "gpu_memory_utilization": "share of the GPU's memory that vLLM takes",
+        "engine_core": "vLLM's loop in a process of its own, as its users have it, or in the caller's",
         "enforce_eager": "no CUDA graphs, no compilation",
     }
 
@@ -132,8 +140,7 @@ def test_room_for_tokens(settings: Settings, total: int, sequences: int, kept: i
         (VllmSettings(), 1, A100, 8192),
         (VllmSettings(), 1, SMALL, 8192),
         (VllmSettings(), 1, CPU, 8192),
-        (VllmSettings(max_model_len=1000), 1, H200, 1000),
-        (VllmSettings(max_model_len=1000), 4000, H200, 4000),
+        (VllmSettings(max_model_len=1000), 1, H200, 16384),
     ],
 )
 def test_prompt_tokens_at_once(settings: Settings, context: int, device: Device, tokens: int) -> None:

@@ -61,7 +61,7 @@ def load(
     dtype: Any = "auto",
     **options: Any,
 ) -> LoadRequest:
-    defaults: dict[str, Any] = {"max_model_len": MAX_MODEL_LEN, "enforce_eager": True}
+    defaults: dict[str, Any] = {"max_model_len": MAX_MODEL_LEN, "enforce_eager": True, "engine_core": "process"}
     return LoadRequest(
         checkpoint_dir=str(folder),
         settings=EngineSettings(engine="vllm", gpu_count=gpu_count, dtype=dtype, options=defaults | options),
@@ -169,8 +169,11 @@ def test_a_batch_is_stepped_together_and_its_sequences_are_told_apart(answers: d
     assert answer(answers, "batch again")["ids"] == got["ids"]
     assert_greedy(talkative, PROMPTS, got["ids"])
     heard = [sequence for _, sequence in got["times"]]
-    steps = [sorted(heard[start : start + SEQUENCES]) for start in range(0, len(heard), SEQUENCES)]
-    assert steps == [list(range(SEQUENCES))] * 12
+    # A core in a process of its own begins with the first sequence while the others are on their way.
+    last = max(heard.index(sequence) for sequence in range(SEQUENCES))
+    together = heard[last + 1 :][: SEQUENCES * 8]
+    steps = [sorted(together[start : start + SEQUENCES]) for start in range(0, len(together), SEQUENCES)]
+    assert steps == [list(range(SEQUENCES))] * 8
 
 
 def test_tokens_come_one_by_one(answers: dict[str, Any]) -> None:
@@ -183,6 +186,12 @@ def test_tokens_come_one_by_one(answers: dict[str, Any]) -> None:
 def test_nothing_comes_from_a_cache(answers: dict[str, Any]) -> None:
     assert answers["loaded"]["prefix_caching"] is False
     assert {got["cached"] for got in answers["answers"] if "cached" in got} == {0}
+
+
+def test_in_the_process_of_the_caller_it_answers_alike(answers: dict[str, Any], talkative: Path) -> None:
+    got = run(load(talkative, dtype="float32", engine_core="inproc"), REQUESTS["greedy"], REQUESTS["penalised"])
+    assert got["loaded"]["engine_core"] == "inproc"
+    assert [one["ids"] for one in got["answers"]] == [answer(answers, name)["ids"] for name in ("greedy", "penalised")]
 
 
 def test_end_of_sequence_ends_nothing(answers: dict[str, Any]) -> None:
@@ -238,7 +247,9 @@ def test_reads_back_what_runs(answers: dict[str, Any]) -> None:
     assert loaded["max_model_len"] == MAX_MODEL_LEN
     assert loaded["kv_cache_bytes_per_token"] == 2 * CACHE_BYTES_PER_TOKEN
     assert loaded["kv_cache_block_tokens"] == BLOCK_TOKENS
-    assert loaded["max_sequences"] == SEQUENCES
+    assert (loaded["engine_core"], loaded["model_runner"], loaded["sampler"]) == ("process", "V1", "pytorch")
+    assert loaded["async_scheduling"] is False, "its executor of several processes can't"
+    assert (loaded["max_sequences"], loaded["max_batched_tokens"]) == (256, 4096), "vLLM's own limits"
     assert loaded["preallocates"] is True
     assert loaded["kv_cache_spare_blocks"] == 1
     assert loaded["kv_cache_capacity_tokens"] == (SEQUENCES + 1) * BLOCK_TOKENS

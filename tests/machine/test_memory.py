@@ -19,6 +19,22 @@ del kept
 reader.reset()
 print(during - before, reader.read().host_peak_rss_bytes - before)
 """
+# An engine whose model is in a process of its own.
+CHILD = """
+import subprocess, sys
+from speed_benchmark.machine.memory import MemoryReader
+program = "print(flush=True); input(); kept = b'1' * SIZE; del kept; print(flush=True); input()"
+child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.readline()
+reader = MemoryReader(())
+kept = b"1" * (SIZE // 2)
+reader.reset()
+own = reader.read().host_peak_rss_bytes
+child.stdin.write(b"\\n"); child.stdin.flush(); child.stdout.readline()
+both = reader.read().host_peak_rss_bytes
+child.kill()
+print(*map(int, (own > SIZE // 2, both > SIZE, both < own + SIZE)))
+"""
 GPU = """
 import torch
 from speed_benchmark.machine.memory import MemoryReader
@@ -70,6 +86,10 @@ def test_known_memory_is_seen_in_the_host() -> None:
     taken, left = run(HOST)
     assert taken == pytest.approx(SIZE, rel=0.01)
     assert abs(left) < 0.01 * SIZE, "a reset begins a new peak"
+
+
+def test_memory_of_the_largest_process_is_seen() -> None:
+    assert run(CHILD) == [1, 1, 1]
 
 
 @pytest.mark.slow

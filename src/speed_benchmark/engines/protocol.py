@@ -19,6 +19,7 @@ __all__ = [
     "Request",
     "Running",
     "Sampling",
+    "Tracer",
     "UnsupportedError",
 ]
 
@@ -80,6 +81,18 @@ class Clock(Protocol):
         ...
 
 
+class Tracer(Protocol):
+    """Notes what runs on the devices, for a pass of its own."""
+
+    def start(self) -> None:
+        """Begin, once the devices have finished all that was asked of them."""
+        ...
+
+    def stop(self) -> tuple[float, Sequence[tuple[int, int]]]:
+        """The seconds since `start`, and the start and the end in nanoseconds of all that ran on the first device."""
+        ...
+
+
 class OutOfMemoryError(Exception):
     """The device or the engine's cache has too little memory for what was asked."""
 
@@ -93,12 +106,13 @@ class Running(Protocol):
 
     Both raise OutOfMemoryError or UnsupportedError where that is the cause, and let every other exception pass.
     `cached_tokens` is how many tokens of the last request's prompts came from a cache, None where the engine has no
-    such cache.
+    such cache. `tracer` can note what runs on the devices; None where there is no GPU.
     """
 
     loaded: Loaded
     clock: Clock
     cached_tokens: int | None
+    tracer: Tracer | None
 
     def prepare(self, request: Request) -> None:
         """Make everything ready for `generate`, outside the timed call."""

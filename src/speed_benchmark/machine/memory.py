@@ -12,8 +12,6 @@ import psutil
 from speed_benchmark.machine import nvml
 from speed_benchmark.record.sample import Memory
 
-_STATUS = Path("/proc/self/status")
-
 
 class MemoryReader:
     """Reads the memory of this worker: resets the peaks before a request, reads them after it.
@@ -28,21 +26,22 @@ class MemoryReader:
         """Start the peaks anew."""
         for device in self._cuda_devices():
             self._torch().cuda.reset_peak_memory_stats(device)
-        with suppress(OSError):  # a kernel without it keeps the peak since the start
-            Path("/proc/self/clear_refs").write_text("5")
+        for process in ("self", *_children()):
+            with suppress(OSError):  # a kernel without it keeps the peak since the start
+                Path(f"/proc/{process}/clear_refs").write_text("5")
 
     def read(self) -> Memory:
         """The peaks since the last reset, and what is taken now."""
         devices = self._cuda_devices()
         cuda = self._torch().cuda if devices else None
-        processes = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+        children = _children()
         return Memory(
             allocator_peak_allocated_bytes=sum(map(cuda.max_memory_allocated, devices)) if cuda else None,
             allocator_peak_reserved_bytes=sum(map(cuda.max_memory_reserved, devices)) if cuda else None,
             allocator_reserved_bytes=sum(map(cuda.memory_reserved, devices)) if cuda else None,
-            process_device_bytes=nvml.process_memory_bytes(self.gpus, processes),
+            process_device_bytes=nvml.process_memory_bytes(self.gpus, {os.getpid(), *children}),
             device_used_bytes=nvml.used_memory_bytes(self.gpus),
-            host_peak_rss_bytes=_host_peak_rss_bytes(),
+            host_peak_rss_bytes=max(filter(None, map(_peak_rss_bytes, ["self", *map(str, children)])), default=None),
         )
 
     def _cuda_devices(self) -> range:
@@ -55,13 +54,18 @@ class MemoryReader:
         return sys.modules["torch"]
 
 
-def _host_peak_rss_bytes() -> int | None:
-    """The peak since the last reset, which Linux alone keeps; None elsewhere.
+def _children() -> list[int]:
+    """All processes that this one has started, and those that they have."""
+    return [child.pid for child in psutil.Process().children(recursive=True)]
+
+
+def _peak_rss_bytes(process: str) -> int | None:
+    """The peak since the last reset, which Linux alone keeps; None elsewhere, and of a process that has ended.
 
     `ru_maxrss` is no substitute: it is the peak since the process started, and can't be reset.
     """
     with suppress(OSError):
-        for line in _STATUS.read_text().splitlines():
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return None

@@ -1,5 +1,7 @@
 """What really ran, read back from the loaded engine."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from speed_benchmark.record.base import Bytes, Count, Frozen, Positive, Text
@@ -30,6 +32,17 @@ class Loaded(Frozen):
     prefix_caching: bool = Field(default=False, description="whether prompts of earlier requests are reused")
     max_model_len: Count | None = Field(default=None, description="longest prompt plus output that the engine takes")
     max_sequences: Count | None = Field(default=None, description="most sequences that the engine generates at once")
+    max_batched_tokens: Count | None = Field(
+        default=None, description="most tokens that one step of the engine's scheduler takes in"
+    )
+    engine_core: Literal["process", "inproc"] | None = Field(
+        default=None, description="whether the engine's loop runs in a process of its own or in the caller's"
+    )
+    async_scheduling: bool | None = Field(
+        default=None, description="whether the next step is scheduled while the device computes this one"
+    )
+    model_runner: Text | None = Field(default=None, description="version of what runs the steps of the model")
+    sampler: Text | None = Field(default=None, description="what draws the next token: flashinfer or pytorch")
     preallocates: bool = Field(default=False, description="whether it takes its memory in advance, needed or not")
     kv_cache_dtype: Text | None = Field(default=None, description="type of the key-value cache")
     kv_cache_bytes_per_token: Bytes | None = Field(default=None, description="key-value cache of one token, all layers")

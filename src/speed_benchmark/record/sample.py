@@ -31,7 +31,7 @@ class Memory(Frozen):
         default=None, description="taken on the GPUs by everybody when the request has ended"
     )
     host_peak_rss_bytes: Bytes | None = Field(
-        default=None, description="peak resident memory of the worker since the last reset"
+        default=None, description="peak resident memory since the last reset, of the largest of the worker's processes"
     )
 
 

@@ -16,7 +16,16 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from speed_benchmark.engines.protocol import Clock, Engine, Loaded, LoadRequest, OutOfMemoryError, Request, Sampling
+from speed_benchmark.engines.protocol import (
+    Clock,
+    Engine,
+    Loaded,
+    LoadRequest,
+    OutOfMemoryError,
+    Request,
+    Sampling,
+    Tracer,
+)
 from speed_benchmark.engines.settings import Settings, Traits
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.testing.faults import At, Fault, do
@@ -101,6 +110,7 @@ class RunningFake:
     def __init__(self, script: Script, load: LoadRequest, clock: VirtualClock) -> None:
         self.clock: Clock = clock
         self.cached_tokens: int | None = 0
+        self.tracer: Tracer | None = None
         self._virtual = clock
         self._script = script
         self._request = Request(prompts=(), generate_length=1, sampling=Sampling(), seed=0)

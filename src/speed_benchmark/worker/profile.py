@@ -1,16 +1,15 @@
 """How busy the device is while tokens are decoded: a pass of its own under PyTorch's profiler, no part of any speed."""
 
-import sys
-import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from speed_benchmark.engines.protocol import Clock, Request, Running
+from speed_benchmark.engines.protocol import Request, Running, Tracer
 from speed_benchmark.record.record import Profile
 
 TOKENS = 32
 # The first tokens after the prompt are not yet like the others.
 SKIPPED = 2
+# An engine in a process of its own is some steps ahead of what is heard of it: it must not run dry at the end.
+AHEAD = 4
 
 
 def device_busy(running: Running, request: Request) -> Profile | None:
@@ -21,14 +20,15 @@ def device_busy(running: Running, request: Request) -> Profile | None:
     is. It would stay attached and slow down what is measured later, but for a variable in a worker's environment. What
     goes wrong with the profiler is said in the answer; what goes wrong with the engine is raised.
     """
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+    tracer = running.tracer
+    if tracer is None:
         return None
-    tokens = min(TOKENS, request.generate_length - SKIPPED - 1)
+    tokens = min(TOKENS, request.generate_length - SKIPPED - 1 - AHEAD)
     if tokens < 1:
         return None
-    watch = _Watch(torch, running.clock, tokens, len(request.prompts))
-    running.prepare(request.model_copy(update={"generate_length": watch.last, "cache_tokens": request.total_tokens}))
+    watch = _Watch(tracer, tokens, len(request.prompts))
+    asked = {"generate_length": watch.last + AHEAD, "cache_tokens": request.total_tokens}
+    running.prepare(request.model_copy(update=asked))
     running.generate(watch.on_token)
     return watch.profile()
 
@@ -36,13 +36,13 @@ def device_busy(running: Running, request: Request) -> Profile | None:
 class _Watch:
     """Starts the profiler once every sequence has its `first` token, and stops it once every one has its `last`."""
 
-    def __init__(self, torch: Any, clock: Clock, tokens: int, sequences: int) -> None:  # noqa: ANN401 - see device_busy
-        self._torch, self._clock, self._tokens = torch, clock, tokens
+    def __init__(self, tracer: Tracer, tokens: int, sequences: int) -> None:
+        self._tracer, self._tokens = tracer, tokens
         self.first, self.last = SKIPPED + 1, SKIPPED + 1 + tokens
-        self._profiler: Any = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
         self._seen = [0] * sequences
         self._missing = {self.first: sequences, self.last: sequences}
-        self._moments: list[float] = []
+        self._is_tracing = False
+        self._traced: tuple[float, Sequence[tuple[int, int]]] | None = None
         self._error: str | None = None
 
     def on_token(self, sequence: int) -> None:
@@ -60,31 +60,22 @@ class _Watch:
 
     def profile(self) -> Profile:
         """What it saw."""
-        if len(self._moments) == 1 and not self._error:
-            self._profiler.stop()  # or it would watch whatever comes later
-        if self._error or len(self._moments) != 2:
+        if self._is_tracing and not self._error:
+            self._tracer.stop()  # or it would watch whatever comes later
+        if self._error or not self._traced:
             return Profile(error=self._error or f"{min(self._seen)} tokens came, {self.last} were asked for")
-        try:
-            spans = [
-                (event.start_ns(), event.start_ns() + event.duration_ns())
-                for event in self._profiler.profiler.kineto_results.events()
-                if event.device_type() == self._torch.autograd.DeviceType.CUDA
-            ]
-        except Exception as error:  # noqa: BLE001 - as above
-            return Profile(error=_line(error))
+        seconds, spans = self._traced
         if not spans:
             return Profile(error="the profiler saw nothing on the GPU")
-        share = covered(spans) / 1e9 / (self._moments[1] - self._moments[0])
-        return Profile(device_busy_share=min(1.0, share), tokens=self._tokens)
+        return Profile(device_busy_share=min(1.0, covered(spans) / 1e9 / seconds), tokens=self._tokens)
 
     def _switch(self, *, start: bool) -> None:
-        self._clock.synchronize()
         if start:
-            self._profiler.start()
-            self._moments.append(time.perf_counter())
+            self._tracer.start()
+            self._is_tracing = True
         else:
-            self._moments.append(time.perf_counter())
-            self._profiler.stop()
+            self._is_tracing = False
+            self._traced = self._tracer.stop()
 
 
 def _line(error: Exception) -> str:

@@ -11,8 +11,10 @@ from speed_benchmark.engines.protocol import (
     LoadRequest,
     OutOfMemoryError,
     Request,
+    Tracer,
     UnsupportedError,
 )
+from speed_benchmark.engines.trace import DeviceTrace
 from speed_benchmark.engines.transformers.settings import TransformersSettings
 
 if TYPE_CHECKING:
@@ -51,8 +53,12 @@ class RunningTransformers:
     """A loaded model; `loaded` is what it shows of itself."""
 
     def __init__(self, model: "PreTrainedModel", loaded: Loaded, compile_config: "CompileConfig | None") -> None:
+        import torch
+
         self.loaded = loaded
-        self.clock: Clock = WallClock(_cuda_devices(model))
+        devices = _cuda_devices(model)
+        self.clock: Clock = WallClock(devices)
+        self.tracer: Tracer | None = DeviceTrace(torch) if devices else None
         self.cached_tokens: int | None = 0
         self._model = model
         self._compile_config = compile_config

@@ -1,13 +1,18 @@
-"""The engine `vllm`: vLLM in this process, its own loop stepped here so that each token has a time.
+"""The engine `vllm`: its `LLM`, whose loop is stepped here so that each token has a time.
 
 Written against the sources of vLLM 0.26 and 0.32.
 """
 
 import gc
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from logging.config import dictConfig
+from multiprocessing import active_children
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from speed_benchmark.engines.clock import WallClock
@@ -18,6 +23,7 @@ from speed_benchmark.engines.protocol import (
     OutOfMemoryError,
     Request,
     Sampling,
+    Tracer,
     UnsupportedError,
 )
 from speed_benchmark.engines.vllm.settings import SPARE_BLOCKS, VllmSettings
@@ -29,13 +35,15 @@ if TYPE_CHECKING:
     from vllm.v1.engine.core_client import EngineCoreClient
 
 ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine's loop runs here and not in a process of its own
     "VLLM_NO_USAGE_STATS": "1",
     # How far the model reaches is checked before the load; 0.32 does not count a YaRN that config.json itself names.
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
 }
 USER_CHOICES = ("VLLM_USE_FLASHINFER_SAMPLER", "VLLM_DISABLED_KERNELS")
 CPU_BLOCK_TOKENS = 128
+ENDED_WITHIN_S = 10.0
+# vLLM's own limit of sequences at once is this or more, by the machine.
+USUAL_SEQUENCES = 256
 
 OUT_OF_MEMORY_SIGNS = (
     "out of memory",
@@ -46,6 +54,7 @@ OUT_OF_MEMORY_SIGNS = (
     "less than desired gpu memory utilization",
     "less than requested memory for kv",
 )
+CORE_FAILED_SIGNS = ("Engine core initialization failed", "EngineCore encountered an issue")
 UNSUPPORTED_SIGNS = (
     "not support",
     "unsupported",
@@ -66,28 +75,33 @@ class VllmEngine:
     def open(self, load: LoadRequest) -> "Iterator[RunningVllm]":
         """Start vLLM; leaving shuts it down, and its worker processes with it."""
         reasons = tuple(f"{name} is set to {os.environ[name]}" for name in USER_CHOICES if name in os.environ)
-        with _translate_errors():
-            llm = _start(load)
-        try:
-            running = _running(llm, load.settings.gpu_count, reasons)
+        with _errors_noted() as errors:
+            with _translate_errors(errors):
+                llm = _start(load)
             try:
-                yield running
+                running = _running(llm, load.settings.gpu_count, reasons, errors)
+                try:
+                    yield running
+                finally:
+                    running.release()
             finally:
-                running.release()
-        finally:
-            llm.llm_engine.engine_core.shutdown()
-            del llm
-            gc.collect()
+                llm.llm_engine.engine_core.shutdown()
+                for process in active_children():  # those that vLLM killed have not been waited for
+                    process.join(ENDED_WITHIN_S)
+                del llm
+                gc.collect()
 
 
 class RunningVllm:
     """A started vLLM; `loaded` is what it shows of itself."""
 
-    def __init__(self, llm: "LLM", loaded: Loaded, clock: Clock) -> None:
+    def __init__(self, llm: "LLM", loaded: Loaded, gpu_count: int, errors: Path) -> None:
         self.loaded = loaded
-        self.clock = clock
+        # A token that comes from another process has been waited for there.
+        self.clock: Clock = WallClock((0,) if gpu_count == 1 and loaded.engine_core == "inproc" else ())
         self.cached_tokens: int | None = None
-        self._llm = llm
+        self.tracer: Tracer | None = CoreTracer(llm) if gpu_count else None
+        self._llm, self._errors = llm, errors
         self._requests = 0
         self._prompts: list[Any] = []
         self._params: SamplingParams | None = None
@@ -96,8 +110,6 @@ class RunningVllm:
         """Make vLLM's own form of the prompts and of the sampling, and seed its generators."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
-
-        from speed_benchmark.engines.vllm import model as vllm_model
 
         self._check_room(request)
         # A seed in the parameters would turn FlashInfer's sampler off, min_tokens would mask logits at every step;
@@ -110,7 +122,7 @@ class RunningVllm:
             **request.sampling.model_dump(),
         )
         self._prompts = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(ids)} for ids in request.prompts])
-        self._llm.collective_rpc(vllm_model.seed, args=(request.seed,))
+        self._llm.collective_rpc("benchmark_seed", args=(request.seed,))
 
     def generate(self, on_token: Callable[[int], None]) -> Sequence[Sequence[int]]:
         """Step vLLM's loop until all sequences have ended, as `LLM.generate` does."""
@@ -118,7 +130,7 @@ class RunningVllm:
         sequences = {str(self._requests + index): index for index in range(len(self._prompts))}
         self._requests += len(sequences)
         ended: dict[int, RequestOutput] = {}
-        with _translate_errors(), _heard(loop.engine_core, sequences, on_token):
+        with _translate_errors(self._errors), _heard(loop.engine_core, sequences, on_token):
             for name, prompt in zip(sequences, self._prompts, strict=True):
                 loop.add_request(name, prompt, self._params)
             while loop.has_unfinished_requests():
@@ -130,18 +142,16 @@ class RunningVllm:
 
     def look_at_logits(self) -> None:
         """Have `loaded` say whether all logits of a prompt of eight tokens are finite."""
-        from speed_benchmark.engines.vllm import model as vllm_model
-
         prompt = tuple(range(min(8, (self.loaded.max_model_len or 0) - 1)))
-        self._llm.collective_rpc(vllm_model.watch_logits)
+        self._llm.collective_rpc("benchmark_watch_logits")
         self.prepare(Request(prompts=(prompt,), generate_length=1, sampling=Sampling(), seed=0))
         self.generate(lambda _: None)
-        seen = [finite for finite in self._llm.collective_rpc(vllm_model.finite_logits) if finite is not None]
+        seen = [finite for finite in self._llm.collective_rpc("benchmark_finite_logits") if finite is not None]
         self.loaded = self.loaded.model_copy(update={"finite_logits": all(seen) if seen else None})
 
     def release(self) -> None:
         """Let go of vLLM, whoever still holds this object."""
-        del self._llm, self._prompts
+        del self._llm, self._prompts, self.tracer
 
     def _check_room(self, request: Request) -> None:
         """Raise OutOfMemoryError where the cache can't hold all sequences at once: vLLM would make some wait."""
@@ -153,6 +163,22 @@ class RunningVllm:
         if sequences * -(-total // block_tokens) > blocks:
             asked = f"{total} tokens" if sequences == 1 else f"{sequences} sequences of {total} tokens"
             raise OutOfMemoryError(f"{asked}, and vLLM has room for {blocks * block_tokens} in all")
+
+
+class CoreTracer:
+    """Has every worker of vLLM trace its device, between two steps of the core."""
+
+    def __init__(self, llm: "LLM") -> None:
+        self._llm = llm
+
+    def start(self) -> None:
+        """Begin."""
+        self._llm.collective_rpc("benchmark_trace")
+
+    def stop(self) -> tuple[float, Sequence[tuple[int, int]]]:
+        """What the first worker saw."""
+        (seconds, spans), *_ = self._llm.collective_rpc("benchmark_traced")
+        return seconds, spans
 
 
 @contextmanager
@@ -180,11 +206,14 @@ def _heard(core: "EngineCoreClient", sequences: Mapping[str, int], on_token: Cal
 
 
 def _start(load: LoadRequest) -> "LLM":
-    os.environ.update(ENVIRONMENT)
+    settings, options = load.settings, VllmSettings.of(load.settings)
+    separate = options.engine_core == "process"
+    os.environ.update(ENVIRONMENT, VLLM_ENABLE_V1_MULTIPROCESSING=str(int(separate)))
     from vllm import LLM
     from vllm.platforms import current_platform
 
-    settings, options = load.settings, VllmSettings.of(load.settings)
+    from speed_benchmark.engines.vllm.model import EXTENSION
+
     if current_platform.is_cpu() == bool(settings.gpu_count):
         raise UnsupportedError("this build of vLLM is for " + ("the CPU" if settings.gpu_count else "GPUs"))
     return LLM(
@@ -196,7 +225,8 @@ def _start(load: LoadRequest) -> "LLM":
         dtype=settings.dtype,
         tensor_parallel_size=settings.gpu_count or 1,
         max_model_len=options.max_model_len,
-        max_num_seqs=load.max_sequences,
+        worker_extension_cls=EXTENSION,
+        max_num_seqs=None if load.max_sequences <= USUAL_SEQUENCES else load.max_sequences,
         enable_prefix_caching=False,
         gpu_memory_utilization=options.gpu_memory_utilization,
         kv_cache_memory_bytes=None if settings.gpu_count else _cpu_cache_bytes(load),
@@ -204,13 +234,12 @@ def _start(load: LoadRequest) -> "LLM":
     )
 
 
-def _running(llm: "LLM", gpu_count: int, reasons: tuple[str, ...]) -> RunningVllm:
+def _running(llm: "LLM", gpu_count: int, reasons: tuple[str, ...], errors: Path) -> RunningVllm:
     from speed_benchmark.engines.vllm import model as vllm_model
 
-    with _translate_errors():
+    with _translate_errors(errors):
         loaded = vllm_model.read_back(llm, reasons)
-    # Several GPUs are worked on by other processes; a token that came from them has been waited for.
-    running = RunningVllm(llm, loaded, WallClock((0,) if gpu_count == 1 else ()))
+    running = RunningVllm(llm, loaded, gpu_count, errors)
     running.look_at_logits()
     return running
 
@@ -234,12 +263,53 @@ def _blocks(tokens: int) -> int:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Turn vLLM's ways of saying that memory or support is lacking into the protocol's errors, in one line."""
+def _errors_noted() -> Iterator[Path]:
+    """A file with the errors that vLLM logs, in whatever process.
+
+    What goes wrong in a process of the core's is said there alone: here it is known only that it ended.
+    """
+    with TemporaryDirectory(prefix="speed_benchmark_") as folder:
+        errors, config_file = Path(folder) / "errors", Path(folder) / "logging.json"
+        config_file.write_text(json.dumps(_logging_config(errors)))
+        os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(config_file)  # read where vLLM is imported, in each process
+        yield errors
+
+
+def _logging_config(errors: Path) -> dict[str, Any]:
+    """VLLM's configuration of its logger, or the user's, with a file beside for what is an error."""
+    chosen = os.environ.get("VLLM_LOGGING_CONFIG_PATH")
+    if chosen:
+        config: dict[str, Any] = json.loads(Path(chosen).read_text(encoding="utf-8"))
+    else:
+        from vllm.logger import DEFAULT_LOGGING_CONFIG
+
+        config = deepcopy(DEFAULT_LOGGING_CONFIG)
+    noted = {"class": "logging.FileHandler", "level": "ERROR", "filename": str(errors), "delay": True}
+    config.setdefault("handlers", {})["errors"] = noted
+    config.setdefault("loggers", {}).setdefault("vllm", {}).setdefault("handlers", []).append("errors")
+    dictConfig(config)
+    return config
+
+
+def _root_cause(lines: Sequence[str]) -> str:
+    """What the core's processes logged of memory or support; else the last line, which repeats the first."""
+    signs = (*OUT_OF_MEMORY_SIGNS, *UNSUPPORTED_SIGNS)
+    return next((line for line in reversed(lines) if any(sign in line.lower() for sign in signs)), lines[-1])
+
+
+@contextmanager
+def _translate_errors(errors: Path | None = None) -> Iterator[None]:
+    """Turn vLLM's ways of saying that memory or support is lacking into the protocol's errors, in one line.
+
+    `errors` is the file of what the core's process said last.
+    """
     try:
         yield
     except Exception as error:
-        text = " ".join(str(error).partition(" [type=")[0].split())
+        text = str(error)
+        if errors is not None and errors.exists() and any(sign in text for sign in CORE_FAILED_SIGNS):
+            text = _root_cause(errors.read_text(errors="replace").splitlines())
+        text = " ".join(text.partition(" [type=")[0].split())
         if isinstance(error, MemoryError) or any(sign in text.lower() for sign in OUT_OF_MEMORY_SIGNS):
             raise OutOfMemoryError(text) from error
         if any(sign in text.lower() for sign in UNSUPPORTED_SIGNS):

@@ -4,7 +4,6 @@ Written against the sources of vLLM 0.26 and 0.32; where they differ a comment s
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,20 +13,22 @@ from vllm.model_executor.layers.linear import LinearBase
 from vllm.utils.torch_utils import set_random_seed
 
 from speed_benchmark.engines.protocol import Loaded
+from speed_benchmark.engines.trace import DeviceTrace
 from speed_benchmark.engines.vllm.settings import SPARE_BLOCKS
 from speed_benchmark.machine.describe import describe
+from speed_benchmark.record.base import Frozen
 
 if TYPE_CHECKING:
     from vllm import LLM
     from vllm.model_executor.layers.attention import Attention
-    from vllm.v1.worker.worker_base import WorkerBase
 
 PLAIN_FORMATS = {torch.bfloat16: "BF16", torch.float16: "FP16", torch.float32: "FP32"}
 DEFAULT_POOL = (0, 0)
+EXTENSION = f"{__name__}.Extension"
+"""What `worker_extension_cls` is to name, so that vLLM mixes it in with its worker."""
 
 
-@dataclass(frozen=True)
-class Shard:
+class Shard(Frozen):
     """What one worker of vLLM shows of its share of the model."""
 
     attention_implementation: str
@@ -38,6 +39,8 @@ class Shard:
     weight_bytes: int
     rope: str
     device: str
+    runner: str
+    sampler: str
     kv_cache_dtype: str
     kv_cache_bytes: int
     kv_cache_blocks: int
@@ -51,9 +54,59 @@ class Shard:
         return self.kv_cache_blocks * self.kv_cache_block_tokens
 
 
+class Extension:
+    """What vLLM's worker can do for this tool, in whatever process it is.
+
+    It is asked by name, since no code is sent there, and what it returns goes through MessagePack. No method of a
+    worker begins as these do.
+    """
+
+    device: torch.device
+    model_runner: Any
+    compilation_config: Any
+
+    def benchmark_shard(self) -> dict[str, Any]:
+        """What it holds of the model, as a `Shard`."""
+        return shard(self).model_dump()
+
+    def benchmark_seed(self, value: int) -> None:
+        """Seed every generator that sampling draws from."""
+        set_random_seed(value)
+
+    def benchmark_watch_logits(self) -> None:
+        """Look at all logits that it computes, until they are asked for."""
+        model = self.model_runner.get_model()
+        compute = model.compute_logits
+        model.logits_seen = []
+
+        def computed(*arguments: Any, **named: Any) -> torch.Tensor | None:  # noqa: ANN401 - the model's own
+            logits: torch.Tensor | None = compute(*arguments, **named)
+            if logits is not None:  # another worker of a tensor-parallel group has them
+                model.logits_seen.append(bool(torch.isfinite(logits).all()))
+            return logits
+
+        model.compute_logits = computed
+
+    def benchmark_finite_logits(self) -> bool | None:
+        """Whether all logits since `benchmark_watch_logits` were finite, None where it saw none."""
+        model = self.model_runner.get_model()
+        seen: list[bool] = model.logits_seen
+        del model.compute_logits, model.logits_seen  # the class's own is there again
+        return all(seen) if seen else None
+
+    def benchmark_trace(self) -> None:
+        """Begin to note what runs on its device."""
+        self.benchmark_tracer = DeviceTrace(torch)
+        self.benchmark_tracer.start()
+
+    def benchmark_traced(self) -> tuple[float, list[tuple[int, int]]]:
+        """The seconds since then, and the start and the end of all that ran on its device."""
+        return self.benchmark_tracer.stop()
+
+
 def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
     """What `llm` shows of itself; bytes are summed over the GPUs."""
-    shards: list[Shard] = llm.collective_rpc(shard)
+    shards = [Shard.model_validate(one) for one in llm.collective_rpc("benchmark_shard")]
     config = llm.llm_engine.vllm_config
     first = shards[0]
     return Loaded(
@@ -68,6 +121,11 @@ def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
         prefix_caching=config.cache_config.enable_prefix_caching,
         max_model_len=config.model_config.max_model_len,
         max_sequences=config.scheduler_config.max_num_seqs,
+        max_batched_tokens=config.scheduler_config.max_num_batched_tokens,
+        engine_core="process" if envs.VLLM_ENABLE_V1_MULTIPROCESSING else "inproc",
+        async_scheduling=bool(config.scheduler_config.async_scheduling),
+        model_runner=first.runner,
+        sampler=first.sampler,
         preallocates=True,
         kv_cache_dtype=first.kv_cache_dtype,
         kv_cache_bytes_per_token=sum(shard.kv_cache_bytes // shard.kv_cache_capacity_tokens for shard in shards),
@@ -81,36 +139,8 @@ def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
     )
 
 
-def seed(_worker: "WorkerBase", value: int) -> None:
-    """In a worker: seed every generator that sampling draws from."""
-    set_random_seed(value)
-
-
-def watch_logits(worker: "WorkerBase") -> None:
-    """In a worker: look at all logits that it computes, until `finite_logits` is asked."""
-    model = worker.model_runner.get_model()
-    compute = model.compute_logits
-    model.logits_seen = []
-
-    def computed(*arguments: Any, **named: Any) -> torch.Tensor | None:  # noqa: ANN401 - the model's own
-        logits: torch.Tensor | None = compute(*arguments, **named)
-        if logits is not None:  # another worker of a tensor-parallel group has them
-            model.logits_seen.append(bool(torch.isfinite(logits).all()))
-        return logits
-
-    model.compute_logits = computed
-
-
-def finite_logits(worker: "WorkerBase") -> bool | None:
-    """In a worker: whether all logits since `watch_logits` were finite, None where it saw none."""
-    model = worker.model_runner.get_model()
-    seen: list[bool] = model.logits_seen
-    del model.compute_logits, model.logits_seen  # the class's own is there again
-    return all(seen) if seen else None
-
-
-def shard(worker: "WorkerBase") -> Shard:
-    """In a worker: what it holds."""
+def shard(worker: Extension) -> Shard:
+    """What a worker holds."""
     runner = worker.model_runner
     model = runner.get_model()
     modules = list(model.modules())
@@ -127,6 +157,8 @@ def shard(worker: "WorkerBase") -> Shard:
         execution=_execution(modules),
         weight_bytes=sum(weight.nbytes for weight in model.parameters()) + sum(map(_packed_bytes, layers)),
         rope=_joined(_rope(module.rotary_emb) for module in modules if hasattr(module, "rotary_emb")),
+        runner="V2" if type(runner).__module__.startswith("vllm.v1.worker.gpu.") else "V1",
+        sampler=_sampler(runner.sampler),
         device=torch.cuda.get_device_name(worker.device) if on_gpu else describe(()).processor,
         kv_cache_dtype=_joined(_name(layer.kv_cache.dtype) for layer in attention),
         kv_cache_bytes=sum(layer.kv_cache.nbytes for layer in attention),
@@ -166,6 +198,13 @@ def _kernel_name(layer: LinearBase) -> str:
     return type(kernel or layer.quant_method).__name__
 
 
+def _sampler(sampler: Any) -> str:  # noqa: ANN401 - the runner's own, of one of two classes
+    """What chooses among the most likely tokens: FlashInfer's kernel, or PyTorch's operations."""
+    forward = getattr(getattr(sampler, "topk_topp_sampler", None), "forward", None)
+    flashinfer = getattr(sampler, "use_flashinfer", False) or getattr(forward, "__name__", "") == "forward_cuda"
+    return "flashinfer" if flashinfer else "pytorch"
+
+
 def _rope(rotary: torch.nn.Module) -> str:
     """The rotary position embedding that the model computes with."""
     name = type(rotary).__name__
@@ -187,7 +226,7 @@ def _is_compiled(module: torch.nn.Module) -> bool:
     return bool(module.compiled) or getattr(module, "aot_compiled_fn", None) is not None
 
 
-def _activation_peak_bytes(worker: "WorkerBase") -> int | None:
+def _activation_peak_bytes(worker: Any) -> int | None:  # noqa: ANN401 - has what its version of vLLM gives it
     """What vLLM's trial run took at its peak beyond weights; None where it made none."""
     peak = getattr(worker, "peak_activation_memory", None)
     if peak is None:

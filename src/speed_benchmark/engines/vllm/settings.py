@@ -1,7 +1,7 @@
 """What the engine `vllm` says of itself: its options, its traits, its room for tokens, and how long it takes beside."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Interval
 
@@ -45,6 +45,10 @@ class VllmSettings(Settings):
     gpu_memory_utilization: Annotated[
         Annotated[float, Interval(gt=0, le=1)], Option("share of the GPU's memory that vLLM takes")
     ] = 0.9
+    engine_core: Annotated[
+        Literal["process", "inproc"],
+        Option("vLLM's loop in a process of its own, as its users have it, or in the caller's", implied="inproc"),
+    ] = "process"
     enforce_eager: Annotated[bool, Option("no CUDA graphs, no compilation")] = False
 
     @classmethod
@@ -59,9 +63,10 @@ class VllmSettings(Settings):
         return max(sequences * total_tokens, self.max_model_len)
 
     def prefill_tokens(self, context_tokens: int, device: "Device") -> int:
-        """As many as its trial run takes, whatever the prompts' length."""
+        """As many as its trial run takes, whatever the lengths."""
+        del context_tokens
         large = device.gpus and device.memory_bytes >= LARGE_BYTES and "a100" not in device.name.lower()
-        return min(BATCH_TOKENS_LARGE if large else BATCH_TOKENS, max(self.max_model_len, context_tokens))
+        return BATCH_TOKENS_LARGE if large else BATCH_TOKENS
 
     def overhead(self, device: "Device", *, quantized: bool, first_tokens: int) -> Overhead:
         """The steps of its scheduler and sampler; its first request is like the others."""
