@@ -17,12 +17,16 @@ from annotated_types import Interval, MaxLen, MinLen
 MAX_TOKENS = 10_000_000
 MAX_BATCH_SIZE = 4096
 # How many tokens of the start and of the end of the output a quick measurement takes, and how many of these pass
-# until decoding runs evenly after a prefill (seen with transformers: caches are warm after about ten).
-QUICK_WINDOW_TOKENS, QUICK_SETTLING_TOKENS = 48, 16
-# In fewer repeats a trend can't be told from chance, so that a confidence interval would be a guess.
-INTERVAL_REPEATS = 6
+# until decoding runs evenly after a prefill (transformers' caches are warm after about ten; on an H200 whose clock has
+# dipped in a long prefill the gaps shrink for 24 to 32).
+QUICK_WINDOW_TOKENS, QUICK_SETTLING_TOKENS = 48, 24
+# From how many repeats on a confidence interval is printed, and from how many it is tested that they are independent:
+# in fewer a trend can't be told from chance.
+INTERVAL_REPEATS, DEPENDENCE_REPEATS = 3, 6
 # What --precision may spend where nothing else is said.
 MAX_REPEATS, MAX_SECONDS = 30, 600.0
+# How often a cell is repeated where nothing is said of it: until the speed is known to 2 %, within a budget.
+DEFAULT_PRECISION, DEFAULT_MAX_REPEATS, DEFAULT_MAX_SECONDS = 0.02, 6, 60.0
 
 OptionValue = bool | int | float | str
 
@@ -139,6 +143,11 @@ class Protocol:
     ] = None
     quick: Annotated[bool, Option("measure the start and the end of the output, and predict the rest")] = False
     audit: Annotated[bool, Option("compare a repeated prompt with new ones: is something cached?")] = False
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nobody said how often to repeat: a precision that is asked for is never tried with fewer repeats."""
+        return self.precision is not None and self.repeats < DEPENDENCE_REPEATS
 
 
 @dataclass(frozen=True, kw_only=True)

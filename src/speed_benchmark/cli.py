@@ -135,6 +135,14 @@ Form = Annotated[TextFormat, typer.Option("--format", help="how to write it")]
 PageForm = Annotated[Format, typer.Option("--format", help="how to write it")]
 SampleForm = Annotated[AnyFormat, typer.Option("--format", help="how to write it; jsonl and parquet hold all samples")]
 
+AcrossMachines = Annotated[
+    bool, typer.Option("--across_machines", "--across-machines", help="compare unlike machines too")
+]
+AcrossProtocols = Annotated[
+    bool, typer.Option("--across_protocols", "--across-protocols", help="compare unlike protocols too")
+]
+Threshold = Annotated[str, typer.Option("--threshold", help="change of speed that counts as none")]
+
 
 def report(
     paths: Folders,
@@ -156,18 +164,16 @@ def compare(
     form: Form = "text",
     lang: Lang = "en",
     speed: Speed = "qwen2.5",
-    across_machines: Annotated[
-        bool, typer.Option("--across_machines", "--across-machines", help="compare unlike machines too")
-    ] = False,
-    across_protocols: Annotated[
-        bool, typer.Option("--across_protocols", "--across-protocols", help="compare unlike protocols too")
-    ] = False,
+    across_machines: AcrossMachines = False,
+    across_protocols: AcrossProtocols = False,
+    threshold: Threshold = "1%",
     out: Out = None,
 ) -> int:
     """Compare two folders of records: ratios of speed with their confidence intervals."""
     from speed_benchmark.report import verbs
 
-    return verbs.compare(before, after, form, lang, speed, across_machines, across_protocols, out)
+    across = verbs.across(machines=across_machines, protocols=across_protocols)
+    return verbs.compare(before, after, form, lang, speed, across, threshold, out)
 
 
 def gate(
@@ -179,16 +185,21 @@ def gate(
     form: Form = "text",
     lang: Lang = "en",
     speed: Speed = "qwen2.5",
+    across_machines: AcrossMachines = False,
+    across_protocols: AcrossProtocols = False,
+    threshold: Threshold = "1%",
     out: Out = None,
 ) -> int:
     """Compare, and decide each cell of the baseline.
 
     Exit status 0: none lost more speed than is let pass. 1: one did, no longer runs, or is missing. 3: one could not be
-    decided, for it has no interval or could not be compared. 2: the command line is wrong.
+    decided, for its interval reaches across what is let pass, it has none, or it could not be compared; the commands
+    that decide it are printed. 2: the command line is wrong.
     """
     from speed_benchmark.report import verbs
 
-    return verbs.gate(new, baseline, max_regression, form, lang, speed, out)
+    across = verbs.across(machines=across_machines, protocols=across_protocols)
+    return verbs.gate(new, baseline, max_regression, form, lang, speed, across, threshold, out)
 
 
 def reference(

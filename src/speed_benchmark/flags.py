@@ -6,31 +6,58 @@ comes; its signature is therefore made here, and not read from a function.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING
 from typing import Annotated, Any, get_args
 
 import typer
 
-from speed_benchmark.cell import EngineSettings, Model, Protocol, Workload, options
+from speed_benchmark.cell import (
+    DEFAULT_MAX_REPEATS,
+    DEFAULT_MAX_SECONDS,
+    DEFAULT_PRECISION,
+    INTERVAL_REPEATS,
+    EngineSettings,
+    Model,
+    Protocol,
+    Workload,
+    options,
+)
 from speed_benchmark.run.limits import Limits
 from speed_benchmark.run.options import engine_options, offered, plain
 from speed_benchmark.run.policy import Policy
 
 Command = Callable[..., int]
 
+DEPTH_HELP = (
+    "tokens of context at which to measure decoding, each after a prefill of its own, like 0,8192,32768: the cells of "
+    "--context_length, whose place it takes, with 128 tokens to generate unless --generate_length says otherwise"
+)
+
+REPORT_REPEATS = "3"
+# What `run` does where nothing is said of it; a cell gets it when it is planned.
+DEFAULT_REPEATS = (
+    f"{INTERVAL_REPEATS} to {DEFAULT_MAX_REPEATS}, until the speed is known to ±{DEFAULT_PRECISION:.0%}, "
+    f"at most {DEFAULT_MAX_SECONDS:g} s"
+)
+
 
 def command(do: Command, engine: str | None = None) -> Command:
     """A command that calls `do` with its flags as keywords: those of `engine`, or of all engines and `--engine`."""
 
     def call(**given: Any) -> int:  # noqa: ANN401 - the values of all flags
-        if engine is not None:  # the report's scripts always measure anew
-            given |= {"engine": engine, "retry": "all"}
+        if engine is not None:
+            given |= {"engine": engine, "retry": "all"} | _as_the_report(given)
         return do(**given)
 
     parameters = _of_script(engine) if engine is not None else _of_suite()
     call.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined]
     return call
+
+
+def _as_the_report(given: Mapping[str, Any]) -> dict[str, str]:
+    """How often the report repeated, where nothing else is asked for: its scripts measure anew, three times."""
+    return {} if any(given.get(name) for name in ("repeats", "precision", "quick")) else {"repeats": REPORT_REPEATS}
 
 
 def _of_suite() -> Iterator[inspect.Parameter]:
@@ -39,6 +66,7 @@ def _of_suite() -> Iterator[inspect.Parameter]:
     annotation = Annotated[str | None, argument]
     yield inspect.Parameter("suite", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
     yield from _of_groups(Model, Workload, EngineSettings, required=False)
+    yield _parameter("depth", str, DEPTH_HELP)
     yield from _of_engines()
     yield from _of_groups(Protocol, Limits, Policy, required=False)
     yield _parameter("exclude", list, "cells to leave out, like 'model_id_or_path=*7B*; context_length=6144'")
@@ -61,7 +89,8 @@ def _of_groups(*groups: type, required: bool) -> Iterator[inspect.Parameter]:
         if default is MISSING and not required:
             yield _parameter(name, plain(annotation), f"{option.help} (required, here or in a suite)")
         else:
-            yield _parameter(name, plain(annotation), option.help, default)
+            shown = DEFAULT_REPEATS if name == "repeats" and not required else default
+            yield _parameter(name, plain(annotation), option.help, shown)
 
 
 def _of_engines(only: str | None = None) -> Iterator[inspect.Parameter]:

@@ -40,10 +40,10 @@ class EchoSettings(Settings):
         """It takes prompts in parts, larger ones on more GPUs."""
         return min(context_tokens, 512 * max(1, device.gpus))
 
-    def overhead(self, device: "Device", *, quantized: bool, first_tokens: int) -> Overhead:
-        """Seconds: to start, of a layer in each step, and of the first request beyond the later ones."""
-        first_s = 0.0 if device.gpus else first_tokens * 0.5
-        return Overhead(start_s=2.0, layer_s=2e-3 if quantized else 1e-3, first_request_s=first_s)
+    def overhead(self, device: "Device", *, quantized: bool) -> Overhead:
+        """Seconds: to start, of a layer in each step, and of each token of the first request beyond the later ones."""
+        first_s = 0.0 if device.gpus else 0.5
+        return Overhead(start_s=2.0, layer_s=2e-3 if quantized else 1e-3, first_token_s=first_s)
 
 
 class EchoEngine:

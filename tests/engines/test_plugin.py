@@ -13,8 +13,9 @@ from speed_benchmark.engines import registry
 from speed_benchmark.judge.judge import judged
 from speed_benchmark.machine.device import Device
 from speed_benchmark.models import catalogue
+from speed_benchmark.models.config import Config
 from speed_benchmark.record.folder import read
-from speed_benchmark.run import estimate
+from speed_benchmark.run import estimate, forecast
 from tests.engines.echo import EchoSettings
 
 pytestmark = pytest.mark.engine
@@ -69,7 +70,7 @@ def test_its_flags_are_offered(command: Command, site: Path) -> None:
 def test_it_is_measured_and_reported(command: Command, site: Path, tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "suite.toml").write_text(
         f'engine = "echo"\nmodel_id_or_path = "{tiny_model}"\ncontext_length = 20\ngenerate_length = 30\n'
-        'longest = 64\nbatch_size = 2\nvoice = ["low", "high"]\noutputs_dir = "out"\n'
+        'longest = 64\nbatch_size = 2\nrepeats = 3\nvoice = ["low", "high"]\noutputs_dir = "out"\n'
     )
     done = command("run", "suite.toml", PYTHONPATH=str(site), ECHO_WORDS="many")
     assert done.returncode == 0, done.stderr
@@ -86,7 +87,7 @@ def test_it_is_measured_and_reported(command: Command, site: Path, tiny_model: P
         assert summary.need is not None
         blocks = 2 * 4 + 1  # 50 tokens of two sequences in blocks of 16, and a spare one
         assert (summary.need.weight_bytes, summary.need.kv_cache_bytes) == (1000, blocks * 16 * 10)
-        assert summary.need.minimum_to_run_bytes == 1000 + blocks * 16 * 10 + 500
+        assert summary.need.as_started_bytes == 1000 + blocks * 16 * 10 + 500
     report = command("report", "out", "--format", "markdown", PYTHONPATH=str(site)).stdout
     assert "tiny (Echo)" in report
     assert "longest: 64" in report, "it does not vary"
@@ -130,15 +131,24 @@ def cell(gpu_count: int = 0) -> Cell:
     )
 
 
+def figures(one: Cell, config: Config, on: Device) -> tuple[float, float]:
+    """Seconds of its load, and of its first request beyond the others."""
+    known = forecast.shipped()
+    terms = forecast.of_load([one], config, on, None, known)
+    belief = forecast.Belief.of(terms, known.spreads)
+    load, *_, first = (term.at(belief.logs) for term in terms)
+    return load, first
+
+
 @pytest.mark.usefixtures("echo")
 def test_its_estimate_is_of_its_own_figures() -> None:
     entry = catalogue.lookup("Qwen/Qwen2.5-7B-Instruct")
     assert entry is not None
     config, weights = entry.config, estimate.weight_bytes(entry.config)
     cpu, gpus = Device(0, 2**40, 1e10), Device(4, 2**40, 1e12)
-    assert estimate.load_s(cell(), config, cpu) == pytest.approx(2.0 + weights / estimate.LOAD_BYTES_PER_S)
-    assert estimate.first_request_s(cell(), config, cpu) == 100.0
-    assert estimate.first_request_s(cell(4), config, gpus) == 0.0
+    loads_s, firsts_s = zip(figures(cell(), config, cpu), figures(cell(4), config, gpus), strict=True)
+    assert loads_s == pytest.approx([2.0 + weights / forecast.LOAD_BYTES_PER_S] * 2)
+    assert firsts_s == pytest.approx((100.0, 0.0)), "half a second for each of 200 tokens, without GPUs"
     memory = estimate.memory(cell(4), config, gpus)
     assert memory.kv_cache_bytes == 57344 * 4 * 4096
     # 2048 tokens at once, each layer split over the four GPUs

@@ -2,16 +2,18 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload, digest, options
-from speed_benchmark.engines import registry
-from speed_benchmark.engines.settings import Overhead, Settings
+from speed_benchmark.engines import priors, registry
+from speed_benchmark.engines.settings import Settings
 from speed_benchmark.engines.transformers.settings import TransformersSettings
 from speed_benchmark.engines.vllm.settings import VllmSettings
 from speed_benchmark.machine.device import Device
+from speed_benchmark.run import forecast
 from speed_benchmark.testing.fake import FakeSettings
 
 GIB = 2**30
@@ -148,33 +150,49 @@ def test_prompt_tokens_at_once(settings: Settings, context: int, device: Device,
 
 
 @pytest.mark.parametrize(
-    ("settings", "device", "quantized", "overhead"),
+    ("settings", "device", "quantized", "fields"),
     [
-        (TransformersSettings(), CPU, False, Overhead(start_s=15, layer_s=0.9e-3)),
-        (TransformersSettings(), CPU, True, Overhead(start_s=15, layer_s=1.1e-3)),
-        (TransformersSettings(), A100, False, Overhead(start_s=15, layer_s=0.9e-3, launches_ahead=True)),
-        (
-            TransformersSettings(),
-            H200,
-            False,
-            Overhead(start_s=15, layer_s=0.9e-3, launches_ahead=True, first_request_s=4.3),
-        ),
-        (
-            TransformersSettings(attn_implementation="eager"),
-            H200,
-            False,
-            Overhead(start_s=15, layer_s=0.9e-3, launches_ahead=True),
-        ),
-        (TransformersSettings(compile=True), CPU, False, Overhead(start_s=15, layer_s=0.9e-3)),
-        (TransformersSettings(compile=True), H200, False, Overhead(start_s=15, layer_s=0.118e-3, first_request_s=19)),
-        (VllmSettings(), H200, False, Overhead(start_s=45, layer_s=0.071e-3)),
-        (VllmSettings(), CPU, True, Overhead(start_s=45, layer_s=0.088e-3)),
+        (TransformersSettings(), CPU, False, {"layer_s"}),
+        (TransformersSettings(), A100, True, {"layer_s", "launches_ahead"}),
+        (TransformersSettings(), H200, False, {"layer_s", "launches_ahead", "first_token_s"}),
+        (TransformersSettings(attn_implementation="eager"), H200, False, {"layer_s", "launches_ahead", "score_bytes"}),
+        (TransformersSettings(compile=True), CPU, False, {"layer_s"}),
+        (TransformersSettings(compile=True), H200, False, {"step_s", "prefill_s", "first_request_s"}),
+        (VllmSettings(), H200, False, {"step_s", "prefill_s", "launches_ahead"}),
+        (VllmSettings(enforce_eager=True), H200, False, {"layer_s", "step_s", "prefill_s", "launches_ahead"}),
+        (VllmSettings(), CPU, True, {"step_s", "prefill_s"}),
     ],
 )
-def test_overhead(settings: Settings, device: Device, *, quantized: bool, overhead: Overhead) -> None:
-    found = settings.overhead(device, quantized=quantized, first_tokens=100)
-    assert found.first_request_s == pytest.approx(overhead.first_request_s)
-    assert (found.start_s, found.layer_s, found.launches_ahead) == (
-        *(overhead.start_s, overhead.layer_s),
-        overhead.launches_ahead,
-    )
+def test_what_takes_time_beside_the_roofline(
+    settings: Settings, device: Device, *, quantized: bool, fields: set[str]
+) -> None:
+    """Which constants an engine has there; of all it has a start, kernels and shares of the peaks."""
+    found = settings.overhead(device, quantized=quantized)
+    always = {"start_s", "kernel_s", "bandwidth_share", "matrix_share"}
+    assert {name for name, value in asdict(found).items() if value} == fields | always
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "quantized", "kinds"),
+    [
+        (TransformersSettings(), H200, False, ("eager",)),
+        (TransformersSettings(compile=True), H200, True, ("compiled-quantized", "compiled")),
+        (TransformersSettings(attn_implementation="eager"), H200, False, ("eager-eager-attention", "eager")),
+        (TransformersSettings(), CPU, True, ("cpu-eager-quantized", "cpu-eager")),
+        (VllmSettings(), H200, False, ("graphs", "graphs-inproc")),
+        (VllmSettings(engine_core="inproc"), H200, True, ("graphs-quantized-inproc", "graphs-quantized")),
+        (VllmSettings(enforce_eager=True), CPU, False, ("cpu-eager", "cpu-eager-inproc")),
+        (FakeSettings(), CPU, False, ()),
+    ],
+)
+def test_kinds_of_running(settings: Settings, device: Device, *, quantized: bool, kinds: tuple[str, ...]) -> None:
+    assert settings.kinds(device, quantized=quantized) == kinds
+
+
+@pytest.mark.parametrize("engine", [TransformersSettings, VllmSettings])
+def test_shipped_priors_are_of_constants_that_the_engine_has(engine: type[Settings]) -> None:
+    known = priors.of(engine)
+    assert known
+    for kind, constants in known.items():
+        assert constants.keys() <= set(forecast.FIELDS), kind
+        assert all(one.value > 0 and one.spread > 0 for one in constants.values()), kind

@@ -1,5 +1,6 @@
 import json
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from torch._dynamo.utils import counters
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoConfig, AutoModelForCausalLM, EosTokenCriteria, GenerationConfig
 
 from speed_benchmark.cell import EngineSettings
 from speed_benchmark.engines import registry
@@ -120,13 +122,17 @@ def test_it_is_registered() -> None:
 
 
 @pytest.mark.parametrize("prompt_tokens", [1, 2, 17, 40])
-def test_exact_counts_and_a_call_for_each_token_as_it_comes(checkpoint: Checkpoints, prompt_tokens: int) -> None:
+@pytest.mark.parametrize("gpu_count", range(min(2, 1 + torch.cuda.device_count())))
+def test_exact_counts_and_a_call_for_each_token_as_it_comes(
+    checkpoint: Checkpoints, prompt_tokens: int, gpu_count: int
+) -> None:
+    """Where transformers defers its stop check, a token would be told only after the next one was begun."""
     forwards, forwards_at_token, times = [0], [], []
 
     def count(*_: object) -> None:
         forwards[0] += 1
 
-    with opened(checkpoint("BF16")) as running:
+    with opened(checkpoint("BF16"), gpu_count=gpu_count) as running:
 
         def on_token(sequence: int) -> None:
             assert sequence == 0
@@ -191,6 +197,75 @@ def test_end_of_sequence_ends_nothing(checkpoint: Checkpoints, tmp_path: Path) -
     assert bare_ids(folder, 6, **ending) == usual[0][: usual[0].index(usual[0][2]) + 1]
     with opened(folder) as running:
         assert batch_of(running, 6) == usual
+
+
+class Operations(TorchDispatchMode):  # type: ignore[misc] # torch is not followed
+    """Counts what PyTorch is asked to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operations_of_a_step(generate: Callable[[int], object]) -> Counter[str]:
+    """What six more tokens ask of PyTorch, in a request like one before."""
+    counts: list[Counter[str]] = []
+    for tokens in (8, 8, 14):
+        with Operations() as operations:
+            generate(tokens)
+        counts.append(operations.counts)
+    counts[2].subtract(counts[1])
+    return +counts[2]
+
+
+@pytest.mark.parametrize("ends", [{"eos_token_id": [7, 9], "pad_token_id": 3}, {"eos_token_id": 7}, {}])
+def test_a_step_is_that_of_users(tmp_path: Path, ends: dict[str, Any]) -> None:
+    folder = tmp_path / "ends"
+    talkative(folder, ends)
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    prompts = torch.tensor(PROMPTS)
+    assert plain.generation_config.eos_token_id == ends.get("eos_token_id")
+
+    def users(tokens: int) -> None:
+        mask = torch.ones_like(prompts)
+        output = plain.generate(prompts, attention_mask=mask, max_new_tokens=tokens, do_sample=False)
+        assert output.shape == (len(PROMPTS), len(PROMPT) + tokens)
+
+    usual = operations_of_a_step(users)
+    with opened(folder) as running:
+        # The tokens are taken to the host one by one, in place of all at the end.
+        assert operations_of_a_step(lambda tokens: batch_of(running, tokens)) - usual == Counter()
+        assert usual - operations_of_a_step(lambda tokens: batch_of(running, tokens)) == Counter()
+    assert usual["aten.any.dim"] == (6 if ends else 0)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_model_that_always_ends_goes_on_to_the_last_token(
+    checkpoint: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    usual = bare_batch(checkpoint("BF16"), 9, dtype="float32")
+    ending: dict[str, Any] = {"eos_token_id": list(range(2048)), "pad_token_id": 0}
+    talkative(tmp_path / "ends", ending)
+    looked: list[list[bool]] = []
+    look = EosTokenCriteria.__call__
+
+    def note(self: EosTokenCriteria, *arguments: Any, **named: Any) -> torch.Tensor:
+        ended: torch.Tensor = look(self, *arguments, **named)
+        looked.append(ended.tolist())
+        return ended
+
+    monkeypatch.setattr(EosTokenCriteria, "__call__", note)
+    with opened(tmp_path / "ends", dtype="float32", compile=compiled) as running:
+        for _ in range(2):
+            assert batch_of(running, 9) == usual
+            assert looked == [[True] * len(PROMPTS)] * 9
+            looked.clear()
+        assert ids_of(running, 9) == usual[0]
+        assert looked == [[True]] * 9
 
 
 def test_reads_back_plain_weights(checkpoint: Checkpoints) -> None:

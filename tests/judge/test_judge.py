@@ -16,7 +16,7 @@ def test_a_steady_record_has_nothing_to_doubt(fake_record: Make) -> None:
 
 
 def test_notes_leave_a_record_valid(fake_record: Make) -> None:
-    noted = fake_record([2.0, 2.0, 2.0])
+    noted = fake_record([2.0, 2.001, 2.0, 2.2, 2.0, 2.0, 2.001])  # one is an outlier
     assert [finding.severity for finding in noted.judgement.findings] == [Severity.NOTE]
     assert noted.judgement.verdict is Verdict.VALID
 
@@ -28,6 +28,31 @@ def test_the_worst_finding_decides(fake_record: Make) -> None:
     invalid = fake_record([2.0, 2.0, 2.0], protocol={"warmups": 0}, prefix_caching=True)
     assert invalid.judgement.verdict is Verdict.INVALID
     assert not invalid.is_measured
+
+
+def test_each_quantity_has_a_verdict_of_its_own(fake_record: Make) -> None:
+    """The first token comes after 0.5 s or so in each request, all else at one pace."""
+    requests = {number: (first_s, 0.1) for number, first_s in enumerate((0.5, 0.5, 0.4, 0.7))}
+    found = fake_record(requests=requests)
+    assert codes(found) == ["wide_first_token"]
+    assert found.judgement.verdict is Verdict.VALID
+    assert found.judgement.verdicts == {
+        "speed": Verdict.VALID,
+        "time_to_first_token": Verdict.DOUBTFUL,
+        "percentiles": Verdict.VALID,
+        "memory": Verdict.VALID,
+    }
+
+
+def test_the_verdict_is_that_of_the_speed(fake_record: Make) -> None:
+    wide = fake_record([2.0, 2.2, 2.4])
+    assert wide.judgement.verdict is wide.judgement.verdicts["speed"] is Verdict.DOUBTFUL
+    assert wide.judgement.verdicts["memory"] is Verdict.VALID
+
+
+def test_what_is_invalid_is_invalid_in_all(fake_record: Make) -> None:
+    for found in (fake_record([2.0] * 3, prefix_caching=True), fake_record([2.0] * 3, outcome=Outcome.TIMEOUT)):
+        assert set(found.judgement.verdicts.values()) == {Verdict.INVALID}
 
 
 def test_a_judgement_leaves_the_outcome_alone(fake_record: Make) -> None:
@@ -50,4 +75,5 @@ def test_judging_again_changes_nothing(fake_record: Make) -> None:
 def test_a_record_without_samples_is_judged(fake_record: Make) -> None:
     empty = again(fake_record([2.0] * 3), samples=(), warmups=(), loaded=None, outcome=Outcome.OK)
     assert empty.judgement.summary is None
+    assert empty.judgement.verdicts == {}
     assert codes(empty) == ["missing_repeats"]

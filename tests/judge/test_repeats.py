@@ -119,6 +119,14 @@ def test_autocorrelation(fake_record: Make) -> None:
     assert not said(fake_record(shuffled), "autocorrelation")
 
 
+@pytest.mark.parametrize(("size", "severity"), [(0.05, "doubtful"), (0.03, "note")])
+def test_an_autocorrelation_that_is_sure_and_matters(fake_record: Make, size: float, severity: str) -> None:
+    """A range of 2.5 % or of 1.5 %; twelve of these were not enough to be sure."""
+    wave = [2.0 + size * step for step in (0, 0.6, 1, 1, 0.6, 0)] * 4
+    ((found, values),) = said(fake_record(wave), "autocorrelation")
+    assert (found, float(values["chance"]) < 0.01) == (severity, True)
+
+
 def test_bimodal(fake_record: Make) -> None:
     found = fake_record([2.0, 3.0, 2.01, 2.99, 2.0, 3.0, 3.01, 2.0])
     assert said(found, "bimodal") == [

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
 from speed_benchmark.judge.judgement import Interval, Quantity
@@ -27,6 +28,7 @@ from speed_benchmark.judge.statistics import (
     peak_memory,
     precise,
     prefill_tokens_per_s,
+    repeats_needed,
     sequence_decode_tokens_per_s,
     sequence_generation_tokens_per_s,
     student_half_width,
@@ -43,7 +45,7 @@ from tests.judge.judging import Make, summary_of
 
 STUDENT_5_975 = 2.570582  # quantiles of Student's t: degrees of freedom, probability
 STUDENT_2_975 = 4.302653
-STUDENT_5_9825 = 2.869869
+STUDENT_5_984 = 2.946899
 
 
 def sequence(*times_s: float, prompt: int = 7) -> Sequence:
@@ -58,12 +60,12 @@ def sample(duration_s: float = 2.0, times_s: tuple[float, ...] = (0.5, 1.0, 2.0)
     return request(duration_s, sequence(*times_s), process=process)
 
 
-def cell(**protocol: object) -> Cell:
+def cell(context_length: int = 7, **protocol: Any) -> Cell:
     return Cell(
         model=Model(model_id_or_path="m"),
-        workload=Workload(context_length=7, generate_length=3),
+        workload=Workload(context_length=context_length, generate_length=3),
         settings=EngineSettings(engine="fake"),
-        protocol=Protocol(**protocol),  # type: ignore[arg-type]
+        protocol=Protocol(**protocol),
     )
 
 
@@ -71,7 +73,7 @@ def durations(*values: float) -> list[Sample]:
     return [sample(value, (value / 4, value / 2, value)) for value in values]
 
 
-def speed_interval(samples: list[Sample], **protocol: object) -> Interval | None:
+def speed_interval(samples: list[Sample], **protocol: Any) -> Interval | None:
     summary = summarize(samples, cell(**protocol))
     assert summary is not None
     return summary.generation_tokens_per_s.interval
@@ -117,16 +119,19 @@ def test_summary_of_a_batch() -> None:
     assert summary.sequence_decode_tokens_per_s is not None
     assert summary.sequence_decode_tokens_per_s.maximum == pytest.approx((3 / 2 + 3 / 3 + 2 / 1.5) / 3)
     # gaps of each sequence: 0.25 0.75 1, 1 1 1, 0.5 1; and twice these
-    assert summary.inter_token_latency_p50_s == 1.0
+    median = summary.inter_token_latency_p50_s
+    assert median is not None
+    assert (median.minimum, median.mean, median.maximum) == (1.0, 1.5, 2.0)
 
 
 def test_gaps_are_never_between_sequences() -> None:
     """Two sequences in lockstep: each has 40 gaps of 1 s, whatever lies between them."""
     times_s = [float(step) for step in range(1, 42)]
+    same = Quantity(mean=1.0, minimum=1.0, maximum=1.0)
     pair = request(41.5, sequence(*times_s), sequence(*(at_s + 0.25 for at_s in times_s)))
     summary = summarize([pair], cell())
     assert summary is not None
-    assert (summary.inter_token_latency_p50_s, summary.inter_token_latency_p90_s) == (1.0, 1.0)
+    assert (summary.inter_token_latency_p50_s, summary.inter_token_latency_p90_s) == (same, same)
 
 
 def test_a_batch_that_never_decodes_together() -> None:
@@ -154,8 +159,9 @@ def test_a_batch_of_one_is_one_sequence(fake_record: Make) -> None:
 
 @pytest.mark.parametrize("batch_size", [2, 5])
 def test_a_batch_in_lockstep_is_so_many_times_one_sequence(fake_record: Make, batch_size: int) -> None:
-    one = summary_of(fake_record([2.0, 2.1, 2.0]))
-    many = summary_of(fake_record([2.0, 2.1, 2.0], workload={"batch_size": batch_size}))
+    workload = {"context_length": 64}
+    one = summary_of(fake_record([2.0, 2.1, 2.0], workload=workload))
+    many = summary_of(fake_record([2.0, 2.1, 2.0], workload=workload | {"batch_size": batch_size}))
     assert many.sequence_generation_tokens_per_s.mean == pytest.approx(one.generation_tokens_per_s.mean)
     for name in ("generation", "total", "decode", "prefill"):
         times = getattr(many, f"{name}_tokens_per_s").mean / getattr(one, f"{name}_tokens_per_s").mean
@@ -164,20 +170,22 @@ def test_a_batch_in_lockstep_is_so_many_times_one_sequence(fake_record: Make, ba
 
 
 def test_summary_of_two() -> None:
-    summary = summarize([sample(2.0), sample(4.0, (1.0, 2.0, 4.0))], cell())
+    summary = summarize([sample(2.0), sample(4.0, (1.0, 2.0, 4.0))], cell(context_length=64))
     assert summary is not None
     speed = summary.generation_tokens_per_s
     assert (speed.mean, speed.minimum, speed.maximum) == (1.125, 0.75, 1.5)
     assert speed.stdev == pytest.approx(math.sqrt(2 * 0.375**2))
     assert speed.interval is None
     assert summary.total_tokens_per_s.mean == (5 + 2.5) / 2
+    assert summary.prefill_tokens_per_s is not None
     assert summary.prefill_tokens_per_s.mean == (14 + 7) / 2
     assert summary.time_to_first_token_s.mean == 0.75
     assert summary.duration_s.mean == 3.0
     assert summary.decode_tokens_per_s is not None
     assert summary.decode_tokens_per_s.mean == pytest.approx((2 / 1.5 + 2 / 3) / 2)
-    # the gaps are 0.5, 1, 1 and 2
-    assert summary.inter_token_latency_p50_s == 1.0
+    # the gaps are 0.5 and 1, 1 and 2
+    assert summary.inter_token_latency_p50_s is not None
+    assert summary.inter_token_latency_p50_s.mean == (0.75 + 1.5) / 2
     assert summary.inter_token_latency_p90_s is None
     assert summary.predicted is False
 
@@ -221,9 +229,42 @@ def test_percentiles_need_enough_gaps(gaps: int, p90: bool, p99: bool) -> None:
     summary = summarize([sample(times_s[-1], times_s)], cell())
     assert summary is not None
     # the gaps are 2, 3, …
-    assert summary.inter_token_latency_p50_s == pytest.approx(2 + (gaps - 1) * 0.50)
-    assert summary.inter_token_latency_p90_s == (pytest.approx(2 + (gaps - 1) * 0.90) if p90 else None)
-    assert summary.inter_token_latency_p99_s == (pytest.approx(2 + (gaps - 1) * 0.99) if p99 else None)
+    found = {50: summary.inter_token_latency_p50_s, 90: summary.inter_token_latency_p90_s}
+    found |= {99: summary.inter_token_latency_p99_s}
+    for percent, there in ((50, True), (90, p90), (99, p99)):
+        quantity = found[percent]
+        assert (quantity is not None) is there
+        assert quantity is None or quantity.mean == pytest.approx(2 + (gaps - 1) * percent / 100)
+
+
+def test_each_repeat_needs_enough_gaps_of_its_own() -> None:
+    """What 64 gaps of one repeat say of its slowest tenth, 2 of another don't say of that one's."""
+    times_s = tuple(float(step) for step in range(1, 66))
+    long, short = sample(times_s[-1], times_s), sample(3.0, (1.0, 2.0, 3.0))
+    alone, both = summarize([long], cell()), summarize([long, long, short], cell())
+    assert alone is not None
+    assert both is not None
+    assert alone.inter_token_latency_p90_s is not None
+    assert both.inter_token_latency_p90_s is None
+
+
+def test_percentiles_are_a_range_over_repeats() -> None:
+    """Three repeats of one pace each: no mixture of all their gaps shows that."""
+    paces_s = (0.031, 0.033, 0.019)
+    samples = [sample(65 * pace_s, tuple(np.cumsum([pace_s] * 65).tolist())) for pace_s in paces_s]
+    summary = summarize(samples, cell())
+    assert summary is not None
+    p90 = summary.inter_token_latency_p90_s
+    assert p90 is not None
+    assert (p90.minimum, p90.mean, p90.maximum) == pytest.approx((0.019, 0.083 / 3, 0.033))
+    assert p90.interval is not None
+
+
+@pytest.mark.parametrize("context_length", [63, 64])
+def test_prefill_speed_of_a_short_prompt_says_nothing(context_length: int) -> None:
+    summary = summarize([sample()], cell(context_length))
+    assert summary is not None
+    assert (summary.prefill_tokens_per_s is None) == (context_length == 63)
 
 
 def test_peak_memory() -> None:
@@ -247,16 +288,16 @@ def test_interval_of_repeats() -> None:
     half = STUDENT_5_975 * 0.15 * math.sqrt(6 / 5) / math.sqrt(6)
     assert interval is not None
     assert [interval.low, interval.high] == pytest.approx([1.35 - half, 1.35 + half])
-    assert (interval.method, interval.over) == ("student_t", "repeats")
+    assert (interval.method, interval.over, interval.independence) == ("student_t", "repeats", "tested")
 
 
 def test_interval_when_stopping_early_is_wider() -> None:
     interval = speed_interval(durations(*ALTERNATING), precision=0.5)
-    half = STUDENT_5_9825 * 0.15 * math.sqrt(6 / 5) / math.sqrt(6)
+    half = STUDENT_5_984 * 0.15 * math.sqrt(6 / 5) / math.sqrt(6)
     assert interval is not None
     assert interval.high == pytest.approx(1.35 + half)
     assert interval.method == "student_t_sequential"
-    assert SEQUENTIAL_CONFIDENCE == 0.965
+    assert SEQUENTIAL_CONFIDENCE == 0.968
 
 
 def test_interval_of_processes() -> None:
@@ -277,9 +318,24 @@ def test_interval_of_processes() -> None:
     assert speed.stdev == pytest.approx(np.std([2, 1, 1, 1, 0.5, 2], ddof=1))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("count", [1, 2])
 def test_no_interval_of_few_repeats(count: int) -> None:
     assert speed_interval(durations(*ALTERNATING[:count])) is None
+
+
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_an_interval_that_takes_independence_for_granted(count: int) -> None:
+    """Too few to see it otherwise: these rise all the way."""
+    interval = speed_interval(durations(2.0, 2.1, 2.2, 2.3, 2.4)[:count])
+    assert interval is not None
+    assert interval.independence == "assumed"
+
+
+def test_interval_of_three_repeats() -> None:
+    interval = speed_interval(durations(2.0, 2.5, 2.0))
+    # speeds 1.5, 1.2 and 1.5: mean 1.4, stdev 0.1 × sqrt(3)
+    assert interval is not None
+    assert [interval.low, interval.high] == pytest.approx([1.4 - STUDENT_2_975 * 0.1, 1.4 + STUDENT_2_975 * 0.1])
 
 
 def test_no_interval_of_two_processes() -> None:
@@ -315,11 +371,12 @@ def test_the_simulated_code_is_the_code_of_a_record() -> None:
 
 def test_precise() -> None:
     # ± 12.8 % with the wider quantile
-    width = STUDENT_5_9825 * 0.15 * math.sqrt(6 / 5) / math.sqrt(6) / 1.35
+    width = STUDENT_5_984 * 0.15 * math.sqrt(6 / 5) / math.sqrt(6) / 1.35
     samples = durations(*ALTERNATING)
     assert precise(samples, cell(precision=width * 1.001))
     assert not precise(samples, cell(precision=width * 0.999))
-    assert not precise(samples[:5], cell(precision=0.9))
+    assert not precise(samples[:2], cell(precision=0.9))
+    assert precise(samples[:3], cell(precision=0.9))
     assert not precise(samples, cell())
     assert not precise([], cell(precision=0.9))
     summary = summarize(samples, cell(precision=0.5))
@@ -329,6 +386,22 @@ def test_precise() -> None:
 
 def test_exactly_as_precise_as_asked() -> None:
     assert precise(durations(*[2.0] * 6), cell(precision=1e-12))
+
+
+def test_how_many_repeats_are_needed() -> None:
+    """With a spread of 13 % for ±1 % some 650 and for ±5 % some 30; never fewer than can show a dependence."""
+    values = [100 * (1 + 0.13 * sign) for sign in (1, -1, 0)]
+    assert np.std(values, ddof=1) == pytest.approx(13)
+    needed = repeats_needed(values, 0.01)
+    assert student_half_width_of(13, needed) <= 1 < student_half_width_of(13, needed - 1)
+    assert 650 < needed < 800
+    assert 30 < repeats_needed(values, 0.05) < 40
+    assert repeats_needed([100, 100.1, 99.9], 0.05) == 6
+    assert repeats_needed([1, 100, 1], 1e-6) == 10_000
+
+
+def student_half_width_of(stdev: float, count: int) -> float:
+    return float(stdtrit(count - 1, (1 + SEQUENTIAL_CONFIDENCE) / 2)) * stdev / math.sqrt(count)
 
 
 def test_trend_p() -> None:
@@ -442,28 +515,36 @@ def gaps_of(whole: Sample, index: int = 0) -> list[float]:
 
 
 def test_prediction_of_equal_gaps() -> None:
-    # 16 gaps settle, at the start as in the whole request, at the end in the window alone
-    whole = predicted(window([5.0] * 16 + [2.0] * 3), window([9.0] * 16 + [2.0] * 4), 40)
-    assert gaps_of(whole) == pytest.approx([5.0] * 16 + [2.0] * 23)
+    # 24 gaps settle, at the start as in the whole request, at the end in the window alone
+    whole = predicted(window([5.0] * 24 + [2.0] * 4), window([9.0] * 24 + [2.0] * 5), 50)
+    assert gaps_of(whole) == pytest.approx([5.0] * 24 + [2.0] * 25)
     assert whole.sequences[0].token_times_s[0] == 1.0
-    assert whole.duration_s == pytest.approx(1 + 16 * 5 + 23 * 2 + 0.25)
-    assert (whole.output_tokens, whole.prompt_tokens) == (40, 7)
+    assert whole.duration_s == pytest.approx(1 + 24 * 5 + 25 * 2 + 0.25)
+    assert (whole.output_tokens, whole.prompt_tokens) == (50, 7)
 
 
-RISING = [float(step) for step in range(1, 21)]
+def test_the_last_gap_of_a_request_counts_once_and_at_its_end() -> None:
+    """The start's is none of the whole request's, in which others follow."""
+    whole = predicted(window([2.0] * 30 + [9.0]), window([3.0] * 30 + [0.5]), 100)
+    assert gaps_of(whole)[:30] == pytest.approx([2.0] * 30)
+    assert gaps_of(whole)[-1] == pytest.approx(0.5)
+    assert 2.0 < max(gaps_of(whole)) < 3.1
+
+
+RISING = [float(step) for step in range(1, 29)]
+ENDING = [99.0] * 24 + [55.0, 56.0, 57.0, 58.0, 59.0]
 
 
 def test_prediction_along_a_line() -> None:
-    # gap i takes i seconds: 1 … 20 at the start, 56 … 59 at the end; those between are 21 … 59
-    whole = predicted(window(RISING), window([99.0] * 16 + [56.0, 57.0, 58.0, 59.0]), 60)
+    # gap i takes i seconds: 1 … 28 at the start, 55 … 59 at the end; those between are 29 … 54
+    whole = predicted(window(RISING), window(ENDING), 60)
     assert gaps_of(whole) == pytest.approx(range(1, 60))
 
 
 def test_each_sequence_is_predicted_by_itself() -> None:
     # of the second, all takes a tenth more
-    ended = [99.0] * 16 + [56.0, 57.0, 58.0, 59.0]
     start = window(RISING, [1.1 * gap for gap in RISING], starts_s=(1.0, 1.0))
-    end = window(ended, [*ended[:16], *(1.1 * gap for gap in ended[16:])], starts_s=(1.0, 1.0))
+    end = window(ENDING, [*ENDING[:24], *(1.1 * gap for gap in ENDING[24:])], starts_s=(1.0, 1.0))
     whole = predicted(start, end, 60)
     assert gaps_of(whole) == pytest.approx(range(1, 60))
     assert gaps_of(whole, 1) == pytest.approx([1.1 * gap for gap in range(1, 60)])
@@ -478,7 +559,7 @@ def test_only_gaps_while_all_sequences_run_tell_how_it_goes_on() -> None:
     end = window([2.0] * 50, [2.0] * 50, starts_s=(1.0, 1.0))
     whole = predicted(start, end, 200)
     assert gaps_of(whole) == pytest.approx([*first, *[2.0] * 149])
-    assert gaps_of(whole, 1) == pytest.approx([*second, *[2.0] * 149])
+    assert gaps_of(whole, 1) == pytest.approx([*second[:-1], *[2.0] * 150])
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,14 @@ COUNTS: dict[str, FindingValue] = {
     "asked_output_tokens": 101,
 }
 TREND: dict[str, FindingValue] = {"share": 0.0488, "count": 6, "over": "repeats"}
+PACES: dict[str, FindingValue] = {
+    "fast_tokens_per_s": 54.7,
+    "slow_tokens_per_s": 32.6,
+    "slow_share": 0.284,
+    "dwell_s": 1.41,
+}
 OUTLIER: dict[str, FindingValue] = {"repeat": 4, "time_s": 2.5, "others_s": 2.00012}
+REACHED: dict[str, FindingValue] = {"wanted": 0.001, "share": 0.00384, "count": 8, "over": "repeats", "needed": 15}
 # Message id -> values as its rule yields them.
 EXAMPLES: dict[str, dict[str, FindingValue]] = {
     "token_counts": COUNTS,
@@ -54,18 +61,31 @@ EXAMPLES: dict[str, dict[str, FindingValue]] = {
     "bimodal": {"fast_count": 4, "fast_s": 2.0025, "slow_count": 4, "slow_s": 12345.678},
     "outlier": OUTLIER,
     "outlier.of_process": OUTLIER | {"process": 2},
-    "few_repeats.repeats": {"count": 5, "needed": 6},
+    "two_paces": PACES | {"quiet_tokens_per_s": 58.71, "needed": 646},
+    "two_paces.averages": PACES | {"quiet_tokens_per_s": 58.71, "needed": 12},
+    "two_paces.few": PACES | {"quiet_tokens_per_s": 58.71},
+    "two_paces.hardly": PACES | {"hardly": 1, "count": 3},
+    "few_repeats.repeats": {"count": 2, "needed": 3},
     "few_repeats.processes": {"count": 2, "needed": 3},
-    "wide_interval": {"share": 0.0502},
-    "wide_spread": {"minimum_tokens_per_s": 45.639, "maximum_tokens_per_s": 50.5},
-    "precision_not_reached": {"wanted": 0.001, "share": 0.00384, "count": 8, "over": "repeats"},
+    "wide_interval.repeats": {"share": 0.0502, "needed": 7},
+    "wide_interval.processes": {"share": 0.0502, "needed": 7},
+    "wide_interval.many": {"share": 0.323, "needed": 652, "over": "repeats"},
+    "wide_spread": {"minimum_tokens_per_s": 45.639, "maximum_tokens_per_s": 50.5, "needed": 3},
+    "precision_not_reached.repeats": REACHED,
+    "precision_not_reached.processes": REACHED | {"over": "processes"},
+    "precision_not_reached.many": REACHED | {"needed": 652},
     "precision_not_reached.no_interval": {"wanted": 0.05, "count": 6, "over": "processes"},
+    "precision_not_reached.default": REACHED | {"wanted": 0.02, "share": 0.0312, "count": 6},
+    "wide_first_token": {"seen_ms": "34.4, 26.1, 23.9"},
+    "wide_percentiles": {"seen_ms": "p90 31, 33.4, 19; p99 33.8, 36.7, 31.1"},
+    "coarse_energy": {"fine": 1, "count": 3},
     "dependent_part.time_to_first_token": {},
     "dependent_part.decode_rate": {},
-    "predicted": {},
+    "predicted": {"model_error": 0.005},
     "predicted.host_launch": {},
     "not_predicted": {},
-    "above_roofline": {"share": 1.00123},
+    "above_roofline": {"share": 1.05123},
+    "above_roofline.near": {"share": 1.00123},
     "above_roofline.disturbed": {"share": 12.3456},
     "busy_gpu": {"reason": "GPU 0 is 97 % busy"},
     "foreign_process": {"process": "7 game", "gpu": 1},
@@ -77,8 +97,13 @@ EXAMPLES: dict[str, dict[str, FindingValue]] = {
     "throttled.held_down": {"reason": "hardware thermal slowdown"},
     "not_profiled": {"reason": "no CUPTI"},
     "other_choice": {"reason": "no such kernel"},
+    "forced_choice": {"forced": "no sampler kernels"},
+    "pace_changed": {"share": 0.0812},
+    "pace_changed.host": {"share": 0.0812},
     "shared_host": {"workers": 2, "cores": 4},
     "shared_host.unbound": {"workers": 1},
+    "pace_disagrees": {"host_share": 0.612, "autocorrelation": -0.357},
+    "pace_disagrees.host": {"host_share": 0.108, "autocorrelation": 0.412},
 }
 # Name of a value -> the strings that are words.
 WORDS = {"over": ("repeats", "processes"), "reason": tuple(THROTTLE_REASONS.values())}

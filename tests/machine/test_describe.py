@@ -64,3 +64,50 @@ def test_why_it_is_another_machine(other: Machine, why: str) -> None:
 def test_the_order_of_unlike_gpus_does_not_matter() -> None:
     pair = gpus({"name": "A", "memory_bytes": 1 * GIB}, {"name": "B", "memory_bytes": 2 * GIB})
     assert difference(changed(gpus=pair), changed(gpus=pair[::-1])) is None
+
+
+def on(host: str | None, boot: str | None, *cards: str | None) -> Machine:
+    """A machine that looks as all of its kind do."""
+    known = gpus(*({"index": index, "card_id": card} for index, card in enumerate(cards)))
+    return changed(host_id=host, boot_id=boot, gpus=known)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(on("h", "b", "c"), on("h", "B", "c"), id="a reboot"),
+        pytest.param(on("h", "b", "c"), on("h", "B", "C"), id="another card of the host, after a reboot"),
+        pytest.param(on("h", "b", "c"), on("H", "B", "c"), id="another container on the card's host"),
+        pytest.param(on("h", "b", "c"), on(None, "b", "C"), id="another card, seen from a container"),
+        pytest.param(on("h", "b"), on("H", "b"), id="two containers of one boot, without GPUs"),
+        pytest.param(on(None, "b"), on(None, "B"), id="hosts that nothing names, without GPUs"),
+        pytest.param(on("h", "b", "c", "d"), on(None, "B", "d", "e"), id="one card in common"),
+        pytest.param(on("h", "b", "c"), on(None, None, None), id="an old record"),
+        pytest.param(on(None, "b", "c"), on(None, None, None), id="an old record, in a container"),
+        pytest.param(on("h", "b"), on(None, None), id="an old record, without GPUs"),
+        pytest.param(on(None, None, None), on(None, None, None), id="two old records"),
+    ],
+)
+def test_hosts_that_are_one(one: Machine, other: Machine) -> None:
+    assert difference(one, other) is None
+    assert difference(other, one) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        pytest.param(on("h", "b", "c"), on("H", "B", "C"), "host: h and H", id="host and card"),
+        pytest.param(on("h", "b"), on("H", "B"), "host: h and H", id="without GPUs"),
+        pytest.param(on("h", "b", "c"), on("H", "B", None), "host: h and H", id="a driver that names no card"),
+        pytest.param(on(None, "b", "c"), on(None, "B", "C"), "cards: c and C", id="hosts that nothing names"),
+        pytest.param(on("h", "b", "d", "c"), on(None, "B", "C", "D"), "cards: c, d and C, D", id="one host unknown"),
+    ],
+)
+def test_hosts_of_one_kind_are_told_apart(one: Machine, other: Machine, why: str) -> None:
+    assert difference(one, other) == why
+    assert difference(other, one) is not None
+
+
+def test_what_looks_different_is_so_on_one_host_too() -> None:
+    """A virtual machine that was given fewer cores is another one for what it measures."""
+    assert difference(on("h", "b", "c"), on("h", "B", "c").model_copy(update={"cores": 32})) == "cores: 64 and 32"

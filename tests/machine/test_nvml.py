@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from speed_benchmark.machine import idle, nvml
+from speed_benchmark.machine.identity import hashed
 from speed_benchmark.run.environment import worker_environment
 from tests.machine.fake_pynvml import FakeNvml, NVMLError, memory, process
 
@@ -101,6 +103,32 @@ def test_a_lost_gpu_is_no_error(gpus: Put) -> None:
 ONE, TWO = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-89aa0000-0000-4000-8000-000000000000"
 MIG = "MIG-31f1c1aa-0000-4000-8000-000000000000"
 HANDLES = {ONE: "gpu 0", TWO: "gpu 1", MIG: "part of gpu 1"}
+
+
+def test_a_card_has_an_identity_and_not_its_uuid(gpus: Put) -> None:
+    uuids = {"gpu 0": ONE, "gpu 1": TWO}
+    gpus(UUID=lambda handle: uuids[handle])
+    ids = [nvml.describe(index).card_id for index in (0, 1)]
+    assert ids == [hashed("card", ONE), hashed("card", TWO)]
+    gpus()
+    assert nvml.describe(0).card_id is None
+
+
+@pytest.mark.parametrize(("content", "node"), [("1\n", 1), ("0\n", 0), ("-1\n", None), (None, None)])
+def test_the_numa_node_is_that_of_the_pci_device(
+    gpus: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, node: int | None
+) -> None:
+    monkeypatch.setattr(nvml, "_PCI_DEVICES", tmp_path)
+    if content:
+        (tmp_path / "0000:c1:00.0").mkdir()
+        (tmp_path / "0000:c1:00.0/numa_node").write_text(content)
+    gpus(PciInfo=SimpleNamespace(domain=0, bus=0xC1, device=0))
+    assert nvml.numa_node(0) == node
+
+
+def test_a_driver_that_does_not_say_where_a_card_is(gpus: Put) -> None:
+    gpus()
+    assert nvml.numa_node(0) is None
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from speed_benchmark import files
 from speed_benchmark.machine import host, peaks
-from speed_benchmark.record.machine import DevicePeaks
+from speed_benchmark.record.machine import DevicePeaks, Gpu, Machine
 
 QUIET = DevicePeaks(device="test", bandwidths=((1, 2.0),), flops_per_s=3.0, matrix_dtype="bfloat16", torch="2")
 LOUD = QUIET.model_copy(update={"other_cores": 1.5})
@@ -31,6 +31,21 @@ def test_what_was_measured_is_kept(no_torch: dict[str, str]) -> None:
     keep(QUIET)
     assert peaks.known(()) == QUIET
     assert peaks.measured((), no_torch) == QUIET
+
+
+def test_they_are_of_a_card_whatever_its_index_and_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cards of one kind differ by some percent."""
+    card = Gpu(index=0, name="NVIDIA H200", memory_bytes=2**37, card_id="a")
+    here = Machine(processor="test", cores=1, memory_bytes=1, system="test", gpus=(card,), boot_id="b")
+
+    def file(machine: Machine) -> Path:
+        monkeypatch.setattr(peaks, "describe", lambda _: machine)
+        return peaks._file((0,))
+
+    moved = here.model_copy(update={"gpus": (card.model_copy(update={"index": 3}),), "boot_id": "B"})
+    other = here.model_copy(update={"gpus": (card.model_copy(update={"card_id": "A"}),)})
+    assert file(here) == file(moved)
+    assert file(here) != file(other)
 
 
 def test_what_cannot_be_measured_is_none(no_torch: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from speed_benchmark.machine.readings import Sampler, summarize
-from speed_benchmark.machine.sampler import MachineReader
+from speed_benchmark.machine.sampler import PERIOD_WITHOUT_GPU_S, MachineReader
 from speed_benchmark.record.sample import Sample, Sequence
 from tests.machine.fake_pynvml import FakeNvml, process
 
@@ -137,11 +137,11 @@ def test_the_window_of_a_request_comes_from_the_sampler() -> None:
     try:
         until = time.monotonic() + 20
         readings = None
-        while readings is None or readings.count < 3:  # until it runs
+        while readings is None or readings.count < 2:  # until it runs
             assert time.monotonic() < until
             start_s = time.perf_counter()
-            time.sleep(0.5)
-            readings = sampler.readings(sample(start_s, 0.5))
+            time.sleep(3 * PERIOD_WITHOUT_GPU_S)
+            readings = sampler.readings(sample(start_s, 3 * PERIOD_WITHOUT_GPU_S))
     finally:
         sampler.end()
     assert readings.other_memory_bytes is not None
@@ -149,6 +149,43 @@ def test_the_window_of_a_request_comes_from_the_sampler() -> None:
     assert 0 <= readings.other_memory_bytes.mean < psutil.virtual_memory().total
     assert readings.other_cores is not None
     assert 0 <= readings.other_cores.mean <= (psutil.cpu_count() or 1) + 0.5
+
+
+def test_the_reading_after_a_request_does_not_wait_for_its_turn() -> None:
+    sampler, waits_s = Sampler((), dict(os.environ)), []
+    try:
+        for _ in range(9):
+            start_s = time.perf_counter()
+            time.sleep(0.05)
+            end_s = time.perf_counter()
+            waits_s.append(sampler._ask(start_s, end_s)[-1]["at_s"] - end_s)
+    finally:
+        sampler.end()
+    # By turns it would be half a period on average; the first ones wait for the process to start.
+    assert sorted(waits_s)[4] < PERIOD_WITHOUT_GPU_S / 5
+
+
+def test_the_tree_is_walked_again_only_where_a_process_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, there, walks = MachineReader([], os.getpid()), [1, os.getpid()], []
+    walk_tree = machine._walk_tree
+
+    def walk() -> None:
+        walks.append(1)
+        walk_tree()
+
+    monkeypatch.setattr(machine, "_walk_tree", walk)
+    monkeypatch.setattr(psutil, "pids", lambda: list(there))
+    machine._look_around()
+    machine._look_around()
+    assert len(walks) == 1
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        there.append(child.pid)
+        machine._look_around()
+        assert len(walks) == 2
+        assert child.pid in machine._own
+    finally:
+        child.communicate()
 
 
 def test_a_batch_starts_with_its_first_sequence_and_all_its_tokens_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -21,7 +22,7 @@ from speed_benchmark.models.cost import token_cost
 from speed_benchmark.models.sampling import read_sampling
 from speed_benchmark.record.engine import Loaded
 from speed_benchmark.report.plan_table import print_plan
-from speed_benchmark.run import estimate
+from speed_benchmark.run import estimate, forecast
 from speed_benchmark.run.plan import plan
 from speed_benchmark.run.resume import Survey
 from speed_benchmark.run.suite import combine
@@ -232,8 +233,10 @@ def estimated(config: Config) -> None:
             estimate.misfit(cell, config, on)
             estimate.fits(cell, config, on)
             estimate.least_gpus(cell, config, gpus)
-            assert estimate.requests_s(cell, config, on) > 0
-            assert estimate.load_s(cell, config, on) > 0
+            terms = forecast.of_load([cell], config, on, None, forecast.shipped())
+            belief = forecast.Belief.of(terms, forecast.shipped().spreads)
+            taken = belief.range_of(belief.sum_of(terms))
+            assert 0 < taken.low <= taken.middle <= taken.high < math.inf
 
 
 def cells() -> Iterator[Cell]:

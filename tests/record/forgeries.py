@@ -22,6 +22,7 @@ from speed_benchmark.record.format import DamagedRecordError, judgement, parse, 
 from speed_benchmark.record.record import Record
 from speed_benchmark.report import documents, pool
 from speed_benchmark.report.compare import compare, measured
+from speed_benchmark.report.decision import Gate
 from speed_benchmark.report.formats import render
 from speed_benchmark.report.gather import Found
 from speed_benchmark.report.samples import WRITERS
@@ -234,7 +235,10 @@ def _compare(forged: Judged, true: Judged) -> None:
     for before, after in ((sides[0], sides[1]), (sides[1], sides[0]), (sides[0], sides[0])):
         compared = compare([before], [after], frozenset(("machine", "protocol")))
         if compared.cells:
-            render(documents.comparison(compared, "en", "qwen2.5", 0.03), "csv" if before is after else "rst")
+            render(
+                documents.comparison(compared, "en", "qwen2.5", Gate(0.03, Path("old"), Path("new"))),
+                "csv" if before is after else "rst",
+            )
         for cell in compared.cells:
             cell.regressed(0.03)
 

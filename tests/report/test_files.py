@@ -164,9 +164,11 @@ def names_in(schema: Any) -> Iterator[str]:
 def test_rows_and_samples_use_the_names_of_the_record() -> None:
     """One vocabulary: what else a row says is said of it alone."""
     known = {*names_in(schemas()["record.schema.json"]), *names_in(Judgement.model_json_schema())}
-    own = {"file", "memory_bytes", "first_request_s", "repeat_tokens_per_s", "inter_token_s"}
+    own = {"file", "memory_bytes", "first_request_s", "repeat_tokens_per_s", "inter_token_s", "step_shares"}
     own |= {f"generation_tokens_per_s_{part}" for part in ("low", "high", "stdev")}
-    own |= {"software", "note", "notes", "record_ids", "older"}
+    own |= {f"at_{depth}k_tokens_per_s{end}" for depth in (8, 32, 128) for end in ("", "_low", "_high")}
+    own |= {"software", "note", "notes", "record_ids", "older", "doubtful_parts"}
+    own |= {f"inter_token_latency_p{percent}_s_{end}" for percent in (50, 90, 99) for end in ("minimum", "maximum")}
     assert Row.model_fields.keys() - known - own == set()
     assert SampleRow.model_fields.keys() - known - own == {"repeat", "sequence"}
 

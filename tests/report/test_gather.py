@@ -45,7 +45,7 @@ def test_several_processes_find_what_one_does(
 
 def test_what_is_kept_does_not_grow_with_what_was_generated(stored: Callable[..., Path]) -> None:
     base = record()
-    times_s = tuple(0.1 + 0.01 * number for number in range(4 * 8 * GENERATE))
+    times_s = tuple(0.1 + 0.01 * number for number in range(6 * 8 * GENERATE))
     long = base.samples[0].sequences[0].model_copy(update={"token_times_s": times_s})
     sample = base.samples[0].model_copy(update={"sequences": (long,), "duration_s": times_s[-1]})
     records = []

@@ -25,6 +25,7 @@ from speed_benchmark.record.format import serialize
 from speed_benchmark.report import documents, reference
 from speed_benchmark.report.compare import compare
 from speed_benchmark.report.compare import measured as kept
+from speed_benchmark.report.decision import Gate
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.exports import as_json
 from speed_benchmark.report.formats import render
@@ -72,7 +73,7 @@ def documents_of(text: str) -> Iterator[Document]:
     records = marred(text)
     yield documents.report(shown(records), "en", "qwen2.5")
     sides = [kept(judged(one)) for one in records]
-    yield documents.comparison(compare([sides[0]], sides), "en", "qwen2.5", 0.03)
+    yield documents.comparison(compare([sides[0]], sides), "en", "qwen2.5", Gate(0.03, Path("old"), Path("new")))
 
 
 def nodes(text: str) -> set[str]:

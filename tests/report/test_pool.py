@@ -114,10 +114,11 @@ def test_each_machine_has_its_own_row(one: dict[str, Any], other: dict[str, Any]
 def test_what_was_disturbed_is_replaced_by_a_later_one_that_was_not() -> None:
     """`--retry doubtful` measures again: the doubt must not stay."""
     first, second, third = rounds()
+    fourth = vary(record(), created_at=DAY.format(4))
     bad = disturbed(first)
     assert judged(bad).judgement.verdict == "doubtful"
-    rows = shown([bad, second, third])
-    assert only(rows).record_ids == (third.record_id, second.record_id)
+    rows = shown([bad, second, third, fourth])
+    assert only(rows).record_ids == (fourth.record_id, third.record_id, second.record_id)
     assert only(rows).verdict == "valid"
     assert [row.record_ids for row in rows if row.older] == [(bad.record_id,)]
 

@@ -13,13 +13,15 @@ import pytest
 from speed_benchmark.cell import options
 from speed_benchmark.engines import registry
 from speed_benchmark.judge.judge import judged
-from speed_benchmark.judge.judgement import Severity, Verdict
+from speed_benchmark.judge.judgement import QUANTITIES, Roofline, Severity, StepPart, Verdict
+from speed_benchmark.record.machine import PACE_PARTS
 from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.record import Agreement, Checkpoint, Record
 from speed_benchmark.report import charts, documents
 from speed_benchmark.report.columns import columns
 from speed_benchmark.report.compare import Change, Measured, compare
 from speed_benchmark.report.compare import measured as kept
+from speed_benchmark.report.decision import Gate
 from speed_benchmark.report.documents import ComparedRow, ReferenceRow
 from speed_benchmark.report.explain import explain
 from speed_benchmark.report.formats import render
@@ -69,7 +71,9 @@ def values() -> Iterator[str]:
         ("severity", Severity),
         ("change", Change),
         ("stage", (*get_args(Stage.model_fields["name"].annotation), "fetch", "idle")),
-        ("bound_by", ("memory", "compute", "host_launch")),
+        ("bound_by", get_args(Roofline.model_fields["bound_by"].annotation)),
+        ("step", get_args(StepPart)),
+        ("doubtful_parts", QUANTITIES[1:]),
         ("prompt", ("repeated", "chat", "random")),
         ("source", ("local", "synthetic")),
         ("sampling", ("model", "greedy")),
@@ -79,6 +83,10 @@ def values() -> Iterator[str]:
         yield from (f"{prefix}_{name}" if prefix in ("chart", "about") else f"{prefix}.{name}" for name in names)
     for kind in ("few", "dependent"):
         yield from (f"reason.{kind}_{what}" for what in ("repeats", "processes"))
+    for kind in ("all", "each"):
+        yield from (f"{kind}.{what}" for what in ("repeats", "processes"))
+    yield from (f"reason.{where}_dependent" for where in ("above", "below"))
+    yield from (f"pace.{part}" for part in PACE_PARTS)
 
 
 def test_every_message_is_used_and_every_use_has_a_message() -> None:
@@ -123,12 +131,14 @@ def chinese(records: list[Record]) -> list[Measured]:
 def test_a_chinese_comparison_is_chinese_throughout(measured: dict[str, Record]) -> None:
     old = [vary(measured["ok"], input_tokens=length) for length in (1, 2, 3, 4, 5)]
     other = vary(measured["ok"], input_tokens=2, machine=CPU.model_copy(update={"processor": "Xeon"}))
-    few = vary(record(((0.1, 0.01),) * 3), input_tokens=3)
-    new = [vary(measured["ok"], input_tokens=1), other, few, vary(measured["oom"], input_tokens=4), vary(record())]
+    few = vary(record(((0.1, 0.01),) * 2), input_tokens=3)
+    slower = vary(measured["ok"], input_tokens=5, factor=1.25)
+    new = [vary(measured["ok"], input_tokens=1), other, few, vary(measured["oom"], input_tokens=4), slower]
     compared = compare(chinese(old), chinese(new))
-    document = documents.comparison(compared, "zh", "qwen2.5", 0.03)
-    text = render(document, "markdown")
+    document = documents.comparison(compared, "zh", "qwen2.5", Gate(0.03, Path("old"), Path("new")))
+    text, commands = re.subn("speed-benchmark run .*", "", render(document, "markdown"))
     assert foreign(text) == []
+    assert commands
     assert re.search(r"\d\.\d{3} 至 \d\.\d{3}", text)
     assert len({row.change for row in document.data}) == 4  # type: ignore[attr-defined]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from speed_benchmark.record.machine import Pace
 from speed_benchmark.record.outcome import Cause, Outcome
 from speed_benchmark.record.sample import Audit
 from speed_benchmark.run.collector import Collector, Draft, ProtocolError
@@ -81,6 +82,21 @@ def test_prompt_audit_and_profile_are_noted() -> None:
     say(collector, load_done(), *said)
     draft = collector.current
     assert (draft.prompt, draft.sampling, draft.audit, draft.profile) == ("chat", Sampling(top_k=3), audit, profile)
+
+
+def test_the_hosts_pace_is_kept_with_its_process() -> None:
+    collector = Collector([cell(processes=2)])
+    for loop_s in (1e-8, 3e-8):
+        collector.begin(collector.drafts, state())
+        before, after = (events.Paced(cell=0, pace=Pace(python_loop_s=time_s)) for time_s in (loop_s, 2 * loop_s))
+        drafts = say(collector, load_done(), before, *requests(collector, 0), after, events.CellDone(cell=0))
+    record = drafts[0].record(Outcome.OK, None, surroundings())
+    assert [(pace.process, pace.python_loop_s) for pace in record.host_paces] == [
+        (0, 1e-8),
+        (0, 2e-8),
+        (1, 3e-8),
+        (1, 6e-8),
+    ]
 
 
 def test_finished_processes_survive_a_failure_in_a_later_one() -> None:

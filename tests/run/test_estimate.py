@@ -1,4 +1,4 @@
-"""Estimates, against the Qwen2.5 report and against what was measured on an H200."""
+"""Estimates of memory, against the Qwen2.5 report and against what was measured on an H200."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from speed_benchmark.record.record import Record
 from speed_benchmark.record.store import Store
 from speed_benchmark.report.reference import Published, published
 from speed_benchmark.run import estimate
-from speed_benchmark.run.estimate import fits, least_gpus, measured_over_estimated, misfit
+from speed_benchmark.run.estimate import fits, least_gpus, misfit
 
 GIB = 2**30
 A100 = Device(gpus=1, memory_bytes=80 * GIB, bytes_per_s=2.04e12, name="NVIDIA A100-SXM4-80GB")
@@ -92,12 +92,6 @@ def name(record: Record) -> str:
 
 
 @pytest.mark.parametrize("record", MEASURED, ids=name)
-def test_time_is_within_a_quarter_of_an_h200s(record: Record) -> None:
-    """Of all requests, the first one with all that it has to prepare included."""
-    assert measured_over_estimated(record, config_of(record), H200) == pytest.approx(1, rel=0.25)
-
-
-@pytest.mark.parametrize("record", MEASURED, ids=name)
 def test_memory_is_within_ten_percent_of_an_h200s(record: Record) -> None:
     """What the cell needs; vLLM's key-value cache has room for more tokens than the cell's, as it was asked."""
     summary = judge(record).summary
@@ -106,9 +100,9 @@ def test_memory_is_within_ten_percent_of_an_h200s(record: Record) -> None:
     measured = summary.need
     estimated = estimate.memory(record.cell, config_of(record), H200)
     assert measured.kv_cache_bytes is not None
-    assert measured.minimum_to_run_bytes is not None
+    assert measured.as_started_bytes is not None
     total_bytes = estimated.total_bytes - estimated.kv_cache_bytes + measured.kv_cache_bytes
-    assert total_bytes == pytest.approx(measured.minimum_to_run_bytes, rel=0.10)
+    assert total_bytes == pytest.approx(measured.as_started_bytes, rel=0.10)
 
 
 @pytest.mark.parametrize(
@@ -163,14 +157,6 @@ def test_a_batch_that_cannot_fit_says_why() -> None:
     reason = misfit(*cell("transformers", "Qwen2.5-7B-Instruct", 30720, batch_size=64), A100)
     assert reason is not None
     assert "key-value cache of 112.0 GiB" in reason
-
-
-def test_a_step_reads_the_weights_once_for_the_whole_batch() -> None:
-    """Twice the sequences take twice as long only where cache and arithmetic, and not the weights, take the time."""
-    short = [estimate.request_s(*cell("vllm", "Qwen2.5-7B-Instruct", 1, batch_size=size), A100) for size in (1, 8)]
-    long = [estimate.request_s(*cell("vllm", "Qwen2.5-7B-Instruct", 30720, batch_size=size), A100) for size in (1, 8)]
-    assert short[1] < 1.2 * short[0]
-    assert 2 * long[0] < long[1] < 8 * long[0]
 
 
 def test_least_gpus_know_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from speed_benchmark import flags
+from speed_benchmark.cell import Protocol
 from speed_benchmark.engines import registry
 from speed_benchmark.errors import UserError
 from speed_benchmark.machine import nvml
 from speed_benchmark.models import checkpoint
 from speed_benchmark.run.options import engine_options
 from speed_benchmark.run.plan import LoadGroup, for_engine, parse_gpus, plan
-from speed_benchmark.run.suite import combine
+from speed_benchmark.run.suite import combine, find
 from tests.machine.fake_pynvml import FakeNvml, memory
 from tests.shapes import TINY
 
@@ -29,6 +31,50 @@ PART = "MIG-5a8b3c1e-1111-5222-8333-444455556666"
 
 def planned(**flags: Any) -> list[LoadGroup]:
     return plan(combine(None, {"model_id_or_path": QWEN, "engine": "transformers", "context_length": "5"} | flags))
+
+
+def protocol(**given: str) -> Protocol:
+    ((cell,),) = (group.cells for group in planned(**given))
+    return cell.protocol
+
+
+def test_how_often_a_cell_is_repeated() -> None:
+    """Where nothing is said, until the speed is known; a number is that number, a precision what it always was."""
+    assert protocol() == Protocol(precision=0.02, repeats=3, max_repeats=6, max_seconds=60.0)
+    assert protocol(processes="2") == Protocol(processes=2, precision=0.02, repeats=3, max_repeats=6, max_seconds=60.0)
+    assert protocol(repeats="3") == Protocol()
+    assert protocol(repeats="4") == Protocol(repeats=4)
+    assert protocol(precision="1%") == Protocol(precision=0.01, repeats=6, max_repeats=30, max_seconds=600.0)
+    asked = protocol(precision="2%", repeats="3", max_repeats="6", max_seconds="60")
+    assert asked == Protocol(precision=0.02, repeats=6, max_repeats=6, max_seconds=60.0)
+    assert protocol(quick="true", generate_length="2048") == Protocol(quick=True, repeats=6)
+    assert [one.is_default for one in (protocol(), protocol(repeats="3"), asked)] == [True, False, False]
+
+
+@pytest.mark.parametrize("option", ["max_repeats", "max_seconds"])
+def test_a_budget_is_one_of_a_precision(option: str) -> None:
+    with pytest.raises(UserError, match=rf"^--{option} 9: is a budget of --precision"):
+        planned(**{option: "9"})
+
+
+def test_the_suites_of_the_report_repeat_as_it_did() -> None:
+    for name in ("qwen2.5", "qwen2.5-short"):
+        repeats = {point["repeats"] for point in combine(find(f"{name}.toml"), {}).points()}
+        assert repeats == {"3"}
+
+
+@pytest.mark.parametrize(
+    ("given", "repeats"), [({}, "3"), ({"repeats": "5"}, "5"), ({"precision": "1%"}, None), ({"quick": True}, None)]
+)
+def test_the_reports_scripts_repeat_as_it_did(given: dict[str, Any], repeats: str | None) -> None:
+    asked: dict[str, Any] = {}
+
+    def do(**all_flags: Any) -> int:
+        asked.update(all_flags)
+        return 0
+
+    flags.command(do, "transformers")(**given)
+    assert asked.get("repeats") == repeats
 
 
 def lengths(groups: Sequence[LoadGroup]) -> list[list[int]]:
@@ -82,7 +128,12 @@ def test_a_batch_size_that_makes_no_sense(size: str) -> None:
 def test_settings_are_the_engines_own() -> None:
     settings = for_engine("vllm", {"max_model_len": "4096", "dtype": "float16", "context_length": "5"}, gpu_count=2)
     assert (settings.engine, settings.gpu_count, settings.dtype) == ("vllm", 2, "float16")
-    assert settings.options == {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "enforce_eager": False}
+    assert settings.options == {
+        "max_model_len": 4096,
+        "gpu_memory_utilization": 0.9,
+        "enforce_eager": False,
+        "engine_core": "process",
+    }
 
 
 @pytest.mark.parametrize(
@@ -347,6 +398,6 @@ def test_a_local_generation_config_out_of_bounds_is_refused(tmp_path: Path) -> N
 
 def test_a_record_that_could_not_be_read_again_is_not_made() -> None:
     many = {"generate_length": "5000", "batch_size": "512"}
-    assert planned(**many)
+    assert planned(**many, repeats="3")
     with pytest.raises(UserError, match=r"^--generate_length 5000: the times of 28,160,000 tokens are more than"):
         planned(**many, repeats="10")

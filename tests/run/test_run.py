@@ -43,7 +43,7 @@ def summary_of(record: Record) -> Summary:
 def test_speeds_are_exact(command: Command, fake_model: Model) -> None:
     # requests: a slow warm-up, then three repeats of 2, 4 and 8 s in all
     model = fake_model(requests={0: (100.0, 10.0), 1: (1.0, 0.1), 2: (2.0, 0.2), 3: (4.0, 0.4)})
-    record = measure(command, model)
+    record = measure(command, model, "--repeats", 3)
     assert record.outcome is Outcome.OK
     assert [sample.duration_s for sample in record.samples] == [2.0, 4.0, 8.0]
     assert [sample.duration_s for sample in record.warmups] == [200.0]
@@ -52,16 +52,19 @@ def test_speeds_are_exact(command: Command, fake_model: Model) -> None:
     assert summary.total_tokens_per_s.mean == pytest.approx((16 / 2 + 16 / 4 + 16 / 8) / 3, rel=1e-12)
     assert summary.decode_tokens_per_s is not None
     assert summary.decode_tokens_per_s.mean == pytest.approx((10 + 5 + 2.5) / 3, rel=1e-9)
-    assert summary.prefill_tokens_per_s.mean == pytest.approx((5 + 2.5 + 1.25) / 3, rel=1e-12)
+    assert summary.prefill_tokens_per_s is None, "a prompt of 5 tokens says nothing of prefill"
     assert summary.time_to_first_token_s.mean == pytest.approx(7 / 3, rel=1e-12)
     assert (summary.duration_s.minimum, summary.duration_s.maximum) == (2.0, 8.0)
-    assert summary.inter_token_latency_p50_s == pytest.approx(0.2, rel=1e-9)
-    assert summary.inter_token_latency_p90_s is None, "30 gaps are too few for a 90th percentile"
+    p50 = summary.inter_token_latency_p50_s
+    assert p50 is not None
+    assert (p50.minimum, p50.mean, p50.maximum) == pytest.approx((0.1, 0.7 / 3, 0.4), rel=1e-9)
+    assert summary.inter_token_latency_p90_s is None, "10 gaps are too few for a 90th percentile"
 
 
 def test_percentiles_appear_with_enough_gaps(command: Command, fake_model: Model) -> None:
     summary = summary_of(measure(command, fake_model(), "--repeats", 1, generate=65))
-    assert summary.inter_token_latency_p90_s == pytest.approx(0.01, rel=1e-6)
+    assert summary.inter_token_latency_p90_s is not None
+    assert summary.inter_token_latency_p90_s.mean == pytest.approx(0.01, rel=1e-6)
     assert summary.inter_token_latency_p99_s is None
 
 
@@ -69,6 +72,18 @@ def test_single_token_has_no_decode_speed(command: Command, fake_model: Model) -
     summary = summary_of(measure(command, fake_model(), generate=1))
     assert summary.decode_tokens_per_s is None
     assert summary.generation_tokens_per_s.mean == pytest.approx(1 / 0.5, rel=1e-12)
+
+
+def test_by_default_repeats_end_when_the_speed_is_known(command: Command, fake_model: Model) -> None:
+    """Three where they agree; six where they don't, and the cell says so."""
+    steady = measure(command, fake_model())
+    assert len(steady.samples) == 3
+    assert steady.cell.protocol.is_default
+
+
+def test_by_default_there_are_six_repeats_at_most(command: Command, fake_model: Model) -> None:
+    paces = {number: (0.5, 0.1 + 0.01 * (number % 3)) for number in range(9)}
+    assert len(measure(command, fake_model(requests=paces)).samples) == 6
 
 
 def test_as_many_requests_as_asked(command: Command, fake_model: Model) -> None:

@@ -56,6 +56,45 @@ def test_batch_sizes_are_an_axis() -> None:
     assert [point["batch_size"] for point in points(batch_size="1,4-16*2")] == ["1", "4", "8", "16"]
 
 
+def test_depths_are_input_lengths_with_few_tokens_to_generate() -> None:
+    """A request needs a prompt: nothing before the output is one token."""
+    lengths = [(point["context_length"], point["generate_length"]) for point in points(depth="0,8192-32768*4")]
+    assert lengths == [("1", "128"), ("8192", "128"), ("32768", "128")]
+    assert points(depth="0,1,64", generate_length="32") == [
+        {"context_length": "1", "generate_length": "32"},
+        {"context_length": "64", "generate_length": "32"},
+    ]
+
+
+def test_depths_in_a_suite(tmp_path: Path) -> None:
+    text = """
+generate_length = 64
+[[grid]]
+depth = [0, 8192]
+[[grid]]
+context_length = 7
+"""
+    assert list(suite(tmp_path, text).points()) == [
+        {"context_length": "1", "generate_length": "64"},
+        {"context_length": "8192", "generate_length": "64"},
+        {"context_length": "7", "generate_length": "64"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"depth": "0,64", "context_length": "1"}, "--depth 0,64: takes the place of --context_length"),
+        ({"depth": "deep"}, "--depth deep: takes whole numbers from 0 up"),
+        ({"depth": "-5"}, "--depth -5: takes whole numbers from 0 up"),
+        ({"depth": "9-1"}, "--depth 9-1: a range rises"),
+    ],
+)
+def test_depths_that_make_no_sense(flags: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        points(**flags)
+
+
 def test_every_whole_number_takes_ranges() -> None:
     engines_own = {"max_model_len"}
     assert set(NUMBERS) == engines_own | {

@@ -11,6 +11,7 @@ import pytest
 
 from speed_benchmark.judge.judge import judge
 from speed_benchmark.judge.judgement import Severity
+from speed_benchmark.machine import cores, identity
 from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.record import Record
 from speed_benchmark.run.sweep import cores_of
@@ -190,13 +191,34 @@ def test_side_by_side(tmp_path: Path) -> None:
 
 
 def test_cores_are_divided() -> None:
-    cores = sorted(os.sched_getaffinity(0))
+    whole = set(cores.topology().siblings.values())
     shares = [cores_of((gpu,), (4, 5)) for gpu in (4, 5)]
     assert not set(shares[0]) & set(shares[1])
-    assert len(shares[0]) == len(shares[1]) == len(cores) // 2
-    assert cores_of((4, 5), (4, 5)) == tuple(cores[: len(cores) // 2 * 2])
+    assert not any(core & set(shares[0]) and core & set(shares[1]) for core in whole)
+    assert sorted(cores_of((4, 5), (4, 5))) == sorted([*shares[0], *shares[1]])
 
 
 def test_a_system_that_binds_no_process_to_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
     assert cores_of((0,), (0,)) == ()
+
+
+def test_a_record_tells_its_machine_by_hashes_and_names_nobody(tmp_path: Path) -> None:
+    """Neither the host nor the user is named, as the system has them or as the environment says."""
+    model, out = make_model(tmp_path / "m"), tmp_path / "out"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, socket\n"
+        "named = os.uname_result(('Linux', 'xq-node-name', *os.uname()[2:]))\n"
+        "os.uname = lambda: named\n"
+        "socket.gethostname = socket.getfqdn = lambda *_: 'xq-node-name'\n"
+    )
+    command = arguments([model], out, lengths="5")
+    ran = run(command, out, HOSTNAME="xq-host-name", USER="xq-user-name", PYTHONPATH=str(tmp_path))
+    (record,) = ran.records
+    assert record.machine.boot_id == identity.boot_id()
+    assert record.machine.host_id == identity.host_id()
+    text = record.model_dump_json()
+    known = Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id")
+    ids = [file.read_text().strip() for file in known if file.is_file()]
+    for name in ("xq-node-name", "xq-host-name", "xq-user-name", *filter(None, ids)):
+        assert name not in text

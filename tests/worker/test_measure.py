@@ -12,10 +12,11 @@ from speed_benchmark.cell import EngineSettings
 from speed_benchmark.engines import registry
 from speed_benchmark.engines.protocol import LoadRequest, Request, Sampling, UnsupportedError
 from speed_benchmark.machine.memory import MemoryReader
+from speed_benchmark.record.machine import Pace
 from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.testing.fake import FakeEngine, RunningFake
 from speed_benchmark.worker import __main__ as process
-from speed_benchmark.worker import events
+from speed_benchmark.worker import events, measure
 from speed_benchmark.worker.failure import ToldError, outcome_of
 from speed_benchmark.worker.measure import AUDIT_PAIRS, work
 from speed_benchmark.worker.pipe import Pulse
@@ -82,6 +83,30 @@ def test_quick_measures_both_windows_of_a_batch(tmp_path: Path) -> None:
     assert [sample.window for sample in samples] == ["start", "end"] * 2
     assert [sample.output_tokens for sample in samples] == [2 * 48] * 4
     assert [sample.prompt_tokens for sample in samples] == [2 * 10, 2 * 462] * 2
+
+
+def test_the_hosts_pace_is_measured_around_the_requests_of_each_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paces = (Pace(python_loop_s=float(number)) for number in range(1, 10))
+    monkeypatch.setattr(measure, "measure_pace", lambda: next(paces))
+    what = job(tmp_path, {}, {"generate_length": 5}, protocol={"repeats": 2, "audit": True})
+    assert done(what).of(events.Paced) == [], "a virtual clock has no host"
+
+    class Real(RunningFake):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.loaded = self.loaded.model_copy(update={"simulated": False})
+
+    monkeypatch.setattr("speed_benchmark.testing.fake.RunningFake", Real)
+    told: dict[type, str] = {
+        events.Paced: "pace",
+        events.Sampled: "request",
+        events.Audited: "audit",
+        events.CellDone: "done",
+    }
+    order = [told[type(event)] for event in done(what).said if type(event) in told]
+    assert order == ["pace", "request", "request", "request", "pace", "audit", "done"] * 2
 
 
 class Recorder(RunningFake):

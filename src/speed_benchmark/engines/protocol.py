@@ -9,9 +9,11 @@ from pydantic import Field
 from speed_benchmark.cell import EngineSettings
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.record.engine import Loaded, Sampling
+from speed_benchmark.record.record import DeviceWindow
 
 __all__ = [
     "Clock",
+    "DeviceWindow",
     "Engine",
     "LoadRequest",
     "Loaded",
@@ -88,8 +90,11 @@ class Tracer(Protocol):
         """Begin, once the devices have finished all that was asked of them."""
         ...
 
-    def stop(self) -> tuple[float, Sequence[tuple[int, int]]]:
-        """The seconds since `start`, and the start and the end in nanoseconds of all that ran on the first device."""
+    def stop(self, tokens: int) -> DeviceWindow:
+        """The decoding steps since `start`, of which there are about as many as `tokens`.
+
+        Raises ValueError where it can't tell them; what ran on other devices in other processes is not in them.
+        """
         ...
 
 

@@ -1,5 +1,6 @@
 """What an engine says of itself before anything heavy is imported: its options, and the facts that others must know."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -37,17 +38,27 @@ class Traits:
 
 @dataclass(frozen=True, kw_only=True)
 class Overhead:
-    """Seconds that an engine takes beyond what memory and arithmetic ask for, as `plan` estimates them.
+    """What an engine takes beyond the roofline, as `plan` estimates it: constants of the model of a step.
 
-    `start_s` to start it, weights aside; `layer_s` for each layer of a decoding step. `launches_ahead` says that the
-    host runs ahead of the device, so that the slower of the two sets the pace and not their sum. `first_request_s` is
-    what the first request of a process takes beyond the later ones.
+    A step takes the device `kernel_s` for each layer beside its bytes and operations, of whose measured peaks it
+    reaches `bandwidth_share` and `matrix_share`, and the host `layer_s` for each layer and `step_s` beside; with
+    `launches_ahead` the host runs ahead of the device, so that the slower of the two sets the pace and not their sum.
+    A prefill takes the host `prefill_s` more; `score_bytes` go through memory for each pair of tokens and each head,
+    where attention keeps its scores there. `start_s` is taken to start the engine, weights aside. The first request of
+    a process takes `first_request_s` more than the later ones, and `first_token_s` more for each of its tokens.
     """
 
     start_s: float = 1.0
     layer_s: float = 0.0
+    step_s: float = 0.0
     launches_ahead: bool = False
+    kernel_s: float = 0.0
+    bandwidth_share: float = 0.9
+    matrix_share: float = 0.7
+    prefill_s: float = 0.0
+    score_bytes: float = 0.0
     first_request_s: float = 0.0
+    first_token_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +73,11 @@ class Settings:
     def engine(cls) -> "Engine":
         """The engine itself; what is heavy is imported here, in the worker."""
         raise NotImplementedError
+
+    def building(self, gpu: int) -> Callable[[], None] | None:
+        """What compiles the kernels that a first load on a GPU would compile in its middle; None where none are."""
+        del gpu
+        return None
 
     @classmethod
     def of(cls, settings: EngineSettings) -> Self:
@@ -84,10 +100,15 @@ class Settings:
         del device
         return context_tokens
 
-    def overhead(self, device: "Device", *, quantized: bool, first_tokens: int) -> Overhead:
-        """What it takes beyond memory and arithmetic on `device`; `first_tokens` are those of the first request."""
-        del device, quantized, first_tokens
+    def overhead(self, device: "Device", *, quantized: bool) -> Overhead:
+        """What it takes beyond the roofline on `device`: a guess, which records correct; what is 0 stays so."""
+        del device, quantized
         return Overhead()
+
+    def kinds(self, device: "Device", *, quantized: bool) -> tuple[str, ...]:
+        """Names under which `priors.toml` has the overhead of how it runs there: its own first, then like ones."""
+        del device, quantized
+        return ()
 
     def original_row(self, judged: "Judged") -> dict[str, object]:
         """The row that the engine's script of the Qwen2.5 report wrote, and the verdict; empty without such a script.

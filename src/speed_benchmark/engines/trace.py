@@ -1,9 +1,10 @@
 """What ran on the GPU of this process, and when: a trace by PyTorch's profiler."""
 
-import time
+from collections.abc import Iterable
 from typing import Any
 
-Span = tuple[int, int]
+from speed_benchmark.engines.steps import Activity, window
+from speed_benchmark.record.record import DeviceWindow
 
 
 class DeviceTrace:
@@ -12,7 +13,6 @@ class DeviceTrace:
     def __init__(self, torch: Any) -> None:  # noqa: ANN401 - the module, which is not imported here
         self._torch = torch
         self._profiler: Any = None
-        self._started_s = 0.0
 
     def start(self) -> None:
         """Begin."""
@@ -20,17 +20,31 @@ class DeviceTrace:
         self._profiler = profiler.profile(activities=[profiler.ProfilerActivity.CUDA])
         self._torch.cuda.synchronize()
         self._profiler.start()
-        self._started_s = time.perf_counter()
 
-    def stop(self) -> tuple[float, list[Span]]:
-        """The seconds since `start`, and the start and the end of each kernel in nanoseconds."""
+    def stop(self, tokens: int) -> DeviceWindow:
+        """The steps since `start`, of which there are about so many; raises ValueError where it finds none."""
         self._torch.cuda.synchronize()
-        seconds = time.perf_counter() - self._started_s
         self._profiler.stop()
-        on_device = self._torch.autograd.DeviceType.CUDA
         events = self._profiler.profiler.kineto_results.events()
-        return seconds, [
-            (event.start_ns(), event.start_ns() + event.duration_ns())
-            for event in events
-            if event.device_type() == on_device
-        ]
+        return window(activities(events, self._torch.autograd.DeviceType.CUDA), tokens)
+
+
+def activities(events: Iterable[Any], on_device: object) -> list[Activity]:
+    """What ran on the device, among the profiler's `events`; a call and all that it launched share a correlation."""
+    ran: list[Any] = []
+    launched_ns: dict[int, int] = {}
+    for event in events:
+        if event.device_type() == on_device:
+            ran.append(event)
+        else:
+            known = launched_ns.get(event.correlation_id(), event.start_ns())
+            launched_ns[event.correlation_id()] = min(known, event.start_ns())
+    return [
+        Activity(
+            name=one.name(),
+            start_ns=one.start_ns(),
+            end_ns=one.start_ns() + one.duration_ns(),
+            launched_ns=launched_ns.get(one.correlation_id()),
+        )
+        for one in ran
+    ]

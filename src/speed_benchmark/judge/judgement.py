@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Memory
 
 FindingValue = bool | int | float | str
+# What a record is read for; each has a verdict of its own, and that of the speed is the record's.
+QuantityName = Literal["speed", "time_to_first_token", "percentiles", "memory", "energy"]
+QUANTITIES: tuple[QuantityName, ...] = get_args(QuantityName)
 
 
 class Severity(StrEnum):
@@ -38,6 +41,18 @@ class Finding(Frozen):
     values: dict[str, FindingValue] = Field(
         default={}, description="the figures that its text names, and in `variant` which of several texts it is"
     )
+    quantities: tuple[QuantityName, ...] = Field(
+        default=(), description="which quantities it speaks of; none are named where it speaks of all"
+    )
+
+    @property
+    def doubts_speed(self) -> bool:
+        """Whether it takes something away from the speed, and so from the record's verdict."""
+        return self.severity is not Severity.NOTE and self.speaks_of("speed")
+
+    def speaks_of(self, quantity: QuantityName) -> bool:
+        """Whether it is about this quantity; what makes a record invalid is about all."""
+        return not self.quantities or quantity in self.quantities or self.severity is Severity.INVALID
 
     @property
     def message_id(self) -> str:
@@ -57,6 +72,9 @@ class Interval(Frozen):
     over: Literal["repeats", "processes"] = Field(
         description="repeats: what this one process would show on and on; processes: what others would show too"
     )
+    independence: Literal["tested", "assumed"] = Field(
+        description="tested: the values are enough to show a trend or an autocorrelation, as 6 and more are"
+    )
 
 
 class Quantity(Frozen):
@@ -72,7 +90,7 @@ class Quantity(Frozen):
 
 
 class MemoryNeed(Frozen):
-    """What must fit into the device's memory for the cell to run: the same quantity whatever engine measured it.
+    """What must fit into the device's memory for the cell to run: the same quantities whatever engine measured it.
 
     It leaves out the CUDA context and the libraries' own memory (0.3 to 1 GiB a GPU), and what an allocator holds
     beyond its tensors.
@@ -82,10 +100,16 @@ class MemoryNeed(Frozen):
     kv_cache_bytes: int | None = Field(default=None, description="key-value cache of this cell's tokens")
     activation_bytes: int | None = Field(default=None, description="the peak beyond weights, cache and graphs")
     graph_bytes: int | None = Field(default=None, description="CUDA graphs")
+    as_started_bytes: int | None = Field(
+        default=None,
+        description="what the engine's tensors take at the worst moment as it was started here, over all GPUs: the "
+        "allocator's peak, or for an engine that takes its memory in advance the sum of the parts; null on the CPU",
+    )
     minimum_to_run_bytes: int | None = Field(
         default=None,
-        description="what the engine's tensors take at the worst moment, over all GPUs: the allocator's peak, or for "
-        "an engine that takes its memory in advance the sum of the parts; null on the CPU",
+        description="the least for this cell: the same, but of an engine that takes its memory in advance with the "
+        "activations of its trial run scaled down to the tokens that a step of this cell has (an estimate); null on "
+        "the CPU, and where the size of the trial run is not known",
     )
 
 
@@ -107,9 +131,41 @@ class Roofline(Frozen):
     device_busy_share: float | None = Field(
         default=None, description="share of the time of decoding in which a device ran a kernel"
     )
-    bound_by: Literal["memory", "compute", "host_launch"] = Field(
-        description="what the phase that takes longest waits for"
+    bound_by: Literal["memory", "compute", "device", "host_launch"] = Field(
+        description="what takes most of the phase that takes longest: its bytes, its operations, the device beyond "
+        "these (other kernels, its own gaps), or waiting for the host"
     )
+
+
+StepPart = Literal["weights", "cache", "matrix", "attention", "sampling", "normalisation", "other", "gap", "host"]
+
+
+class WindowSplit(Frozen):
+    """What some decoding steps in a row are made of, by the median step."""
+
+    first_token: int = Field(description="position in the output of their first token")
+    step_s: float = Field(description="time of a step without the profiler: median gap at these positions")
+    device_s: float = Field(description="time of a step in which anything ran on the device")
+    parts_s: dict[StepPart, float] = Field(
+        description="seconds by what they are spent on. weights, cache: reading these at the measured bandwidth; "
+        "matrix, attention: what their kernels take beyond that; sampling, normalisation, other: other kernels; "
+        "gap: idle time that is the device's own; host: the rest"
+    )
+
+
+class StepSplit(Frozen):
+    """What a decoding step is made of, over the output: the mean of a window at its start and one at its end."""
+
+    windows: tuple[WindowSplit, ...] = Field(description="the start of the output, and its end where it was traced")
+    device_s_per_token: float = Field(
+        description="time in which anything ran on the device, of a token of each sequence"
+    )
+    device_tokens_per_s: float = Field(
+        description="decoded tokens/s of all sequences if the device never waited for the host: sequences / (time that "
+        "anything ran + its own gaps)"
+    )
+    host_share: float = Field(description="share of a step in which the device waits for the host")
+    shares: dict[StepPart, float] = Field(description="shares of a step by what they are spent on")
 
 
 class Summary(Frozen):
@@ -126,8 +182,10 @@ class Summary(Frozen):
         description="tokens after every sequence had its first / time from then to the last token; of one sequence "
         "(generated - 1) / (last token - first token)",
     )
-    prefill_tokens_per_s: Quantity = Field(
-        description="prompt tokens of all sequences / time until every sequence had its first token"
+    prefill_tokens_per_s: Quantity | None = Field(
+        default=None,
+        description="prompt tokens of all sequences / time until every sequence had its first token, for prompts of 64 "
+        "tokens and more",
     )
     sequence_generation_tokens_per_s: Quantity = Field(
         description="generated tokens of one sequence / whole request time, mean of the sequences"
@@ -138,9 +196,15 @@ class Summary(Frozen):
     time_to_first_token_s: Quantity = Field(description="to the first token of the first sequence")
     time_to_last_first_token_s: Quantity = Field(description="until every sequence had its first token")
     duration_s: Quantity = Field(description="whole request time")
-    inter_token_latency_p50_s: float | None = Field(default=None, description="median gap between tokens of a sequence")
-    inter_token_latency_p90_s: float | None = Field(default=None, description="90th percentile, from 64 gaps on")
-    inter_token_latency_p99_s: float | None = Field(default=None, description="99th percentile, from 662 gaps on")
+    inter_token_latency_p50_s: Quantity | None = Field(
+        default=None, description="median gap between tokens of a sequence, of each repeat by itself"
+    )
+    inter_token_latency_p90_s: Quantity | None = Field(
+        default=None, description="90th percentile of each repeat, from 64 gaps in each on"
+    )
+    inter_token_latency_p99_s: Quantity | None = Field(
+        default=None, description="99th percentile of each repeat, from 662 gaps in each on"
+    )
     memory: Memory = Field(description="the highest reading under each name")
     need: MemoryNeed | None = Field(default=None, description="memory that the cell needs")
     predicted: bool = Field(
@@ -148,13 +212,59 @@ class Summary(Frozen):
     )
 
 
+class Paces(Frozen):
+    """The two paces at which the host decoded in turn within one request."""
+
+    fast_s: float = Field(description="time of a token at the fast pace")
+    slow_s: float = Field(description="time of a token at the slow pace")
+    slow_share: float = Field(description="share of the time of decoding, over all repeats, at the slow pace")
+    dwell_s: float = Field(description="how long the slow pace lasted, mean of its spells")
+
+
+class DepthSpeed(Frozen):
+    """The speed of decoding at one depth, by the line."""
+
+    context_tokens: int = Field(description="tokens before the one that is decoded")
+    decode_tokens_per_s: float = Field(description="decoded tokens/s of all sequences")
+    low: float = Field(description="by the upper end of the slope's interval")
+    high: float = Field(description="by the lower end")
+
+
+class Depth(Frozen):
+    """How decoding slows with the tokens before it: a line through the times between tokens by their position."""
+
+    slope_s_per_token: float = Field(
+        description="what a further token of context adds to the time between tokens, by the medians of blocks of 64 "
+        "positions over all repeats (Theil-Sen)"
+    )
+    slope_low_s_per_token: float = Field(description="lower end of its 95 % interval")
+    slope_high_s_per_token: float = Field(description="upper end of its 95 % interval")
+    roof_slope_s_per_token: float = Field(
+        description="the same if the key-value cache were read at the measured bandwidth"
+    )
+    speeds: tuple[DepthSpeed, ...] = Field(
+        default=(), description="at 8k, 32k and 128k tokens of context, as far as the model reaches and the line tells"
+    )
+
+
 class Judgement(Frozen):
     """What this version's rules think of a record."""
 
-    verdict: Verdict = Field(description="what the findings add up to")
+    verdict: Verdict = Field(description="what the findings add up to: that of the speed")
+    verdicts: dict[QuantityName, Verdict] = Field(default={}, description="of each quantity that the record has")
     findings: tuple[Finding, ...] = Field(default=(), description="reasons to doubt, by the rules' order")
     summary: Summary | None = Field(default=None, description="statistics")
     roofline: Roofline | None = Field(default=None, description="what the hardware allows")
+    depth: Depth | None = Field(
+        default=None, description="decoding by depth; null where the host sets the pace, or the output is short"
+    )
+    quiet_tokens_per_s: float | None = Field(
+        default=None,
+        description="decode speed of all sequences at the quiet pace: 10th percentile of the medians of blocks of 16 "
+        "tokens, mean of the repeats",
+    )
+    step: StepSplit | None = Field(default=None, description="what a decoding step is made of")
+    paces: Paces | None = Field(default=None, description="the two paces of decoding; null where there was one")
 
 
 @dataclass(frozen=True)

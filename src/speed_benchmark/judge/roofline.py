@@ -2,6 +2,10 @@
 
 The model of S. Williams, A. Waterman and D. Patterson, "Roofline" (2009): a step takes at least as long as its bytes
 take at the measured bandwidth, and at least as long as its operations take at the measured operations/s.
+
+What binds a phase is the largest of three parts of its time: the nearer roof, what the device takes beyond that, and
+its wait for the host. No part is named that is smaller than another one, and there is no threshold to be on the wrong
+side of.
 """
 
 from collections.abc import Sequence
@@ -11,18 +15,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from speed_benchmark.judge.judgement import Roofline
+from speed_benchmark.judge.judgement import Roofline, StepSplit
 from speed_benchmark.judge.statistics import decoded_tokens, decodes
+from speed_benchmark.judge.token_times import signatures
 from speed_benchmark.record.machine import DevicePeaks
 from speed_benchmark.record.record import Record, TokenCost
 from speed_benchmark.record.sample import Sample
 
-# A device that idles for more than a fifth of the time waits for the host.
+# Of records before the split of a step: a device that idles for more than a fifth of the time waits for the host,
+# unless the times of tokens say that it does not, because the profiler makes launches longer and the idle time with
+# them.
 BUSY = 0.8
-# Where nothing says how busy the device is: one of the two roofs bounds a phase that uses half of it.
+# One of the two roofs bounds a phase that uses half of it.
 HALF = 0.5
 
-Bound = Literal["memory", "compute", "host_launch"]
+Bound = Literal["memory", "compute", "device", "host_launch"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class _Phase:
     least_s: float
 
 
-def roofline(record: Record) -> Roofline | None:
+def roofline(record: Record, step: StepSplit | None = None) -> Roofline | None:
     """The roofline of `record`; None where what it costs, what the device can do, or a time is not known."""
     cost, peaks = record.token_cost, record.device_peaks
     if cost is None or peaks is None or not record.samples or not all(one.is_timed for one in record.samples):
@@ -44,16 +51,14 @@ def roofline(record: Record) -> Roofline | None:
     prefills = [_prefill(sample, cost, peaks) for sample in record.samples]
     decodes_of = [_decode(sample, cost, peaks) for sample in record.samples if decodes(sample)]
     prefill, decode = _together(prefills), _together(decodes_of) if decodes_of else None
-    busy = record.profile.device_busy_share if record.profile else None
-    longest = decode if decode and decode.taken_s >= prefill.taken_s else prefill
     return Roofline(
         decode_limit_tokens_per_s=decode.tokens / decode.least_s if decode else None,
         mbu=decode.memory_s / decode.taken_s if decode else None,
         prefill_limit_tokens_per_s=prefill.tokens / prefill.least_s,
         mfu=prefill.compute_s / prefill.taken_s,
         highest_utilization=max(phase.least_s / phase.taken_s for phase in (*prefills, *decodes_of)),
-        device_busy_share=busy,
-        bound_by=_bound_by(longest, busy if longest is decode else None),
+        device_busy_share=_busy_share(record, step),
+        bound_by=_bound_by(record, step, prefill, decode),
     )
 
 
@@ -124,8 +129,39 @@ def _together(phases: Sequence[_Phase]) -> _Phase:
     return _Phase(**{one.name: sum(getattr(phase, one.name) for phase in phases) for one in fields(_Phase)})
 
 
-def _bound_by(phase: _Phase, busy: float | None) -> Bound:
-    nearer: Bound = "memory" if phase.memory_s >= phase.compute_s else "compute"
-    if busy is not None:
-        return nearer if busy >= BUSY else "host_launch"
-    return nearer if max(phase.memory_s, phase.compute_s) >= HALF * phase.taken_s else "host_launch"
+def _busy_share(record: Record, step: StepSplit | None) -> float | None:
+    if step:
+        return min(1.0, sum(one.device_s for one in step.windows) / sum(one.step_s for one in step.windows))
+    return record.profile.device_busy_share if record.profile else None
+
+
+def _bound_by(record: Record, step: StepSplit | None, prefill: _Phase, decode: _Phase | None) -> Bound:
+    """By the best that is known of the longer phase; that of decoding says nothing about prefill."""
+    if decode is None or decode.taken_s < prefill.taken_s:
+        return _by_roof(prefill, "device" if step else "host_launch")
+    if step:
+        return _by_split(decode, step.host_share)
+    busy = _busy_share(record, step)
+    if busy is None:
+        return _by_roof(decode, "host_launch")
+    if busy >= BUSY:
+        return _nearer(decode)
+    seen = signatures(record)
+    return _by_roof(decode, "device") if seen and seen.pace == "device" else "host_launch"
+
+
+def _by_split(phase: _Phase, host_share: float) -> Bound:
+    """The largest of three parts of a step: the nearer roof, what the device takes beyond it, and the host."""
+    roof_share = max(phase.memory_s, phase.compute_s) / phase.taken_s
+    beyond_share = 1 - host_share - roof_share
+    if host_share > max(roof_share, beyond_share):
+        return "host_launch"
+    return _nearer(phase) if roof_share >= beyond_share else "device"
+
+
+def _by_roof(phase: _Phase, otherwise: Bound) -> Bound:
+    return _nearer(phase) if max(phase.memory_s, phase.compute_s) >= HALF * phase.taken_s else otherwise
+
+
+def _nearer(phase: _Phase) -> Bound:
+    return "memory" if phase.memory_s >= phase.compute_s else "compute"

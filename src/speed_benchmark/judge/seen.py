@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from speed_benchmark.judge.judgement import Roofline, Summary
+from speed_benchmark.judge.judgement import Paces, Roofline, StepSplit, Summary
+from speed_benchmark.judge.pace import paces, quiet_tokens_per_s
 from speed_benchmark.judge.statistics import generation_tokens_per_s, units, whole_requests
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Sample
@@ -12,11 +13,12 @@ from speed_benchmark.record.sample import Sample
 
 @dataclass(frozen=True)
 class Seen:
-    """A record with its summary and its roofline, None where there is none."""
+    """A record with its summary, its roofline and the split of its step, None where there is none."""
 
     record: Record
     summary: Summary | None
     roofline: Roofline | None
+    step: StepSplit | None = None
 
     @cached_property
     def requests(self) -> tuple[Sample, ...]:
@@ -36,8 +38,18 @@ class Seen:
         """The speeds that an interval may rest on, and of what they are; none without a summary."""
         if not self.requests:
             return [], "repeats"
-        speeds, of_processes = units(self.requests, generation_tokens_per_s)
+        speeds, of_processes = units(self.requests, list(map(generation_tokens_per_s, self.requests)))
         return speeds, "processes" if of_processes else "repeats"
+
+    @cached_property
+    def paces(self) -> Paces | None:
+        """The two paces of decoding, where requests that were measured whole show two."""
+        return None if self.record.cell.protocol.quick else paces(self.requests)
+
+    @cached_property
+    def quiet_tokens_per_s(self) -> float | None:
+        """The decode speed at the quiet pace, of requests that were measured whole."""
+        return None if self.record.cell.protocol.quick else quiet_tokens_per_s(self.requests)
 
     @property
     def is_guess(self) -> bool:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
-from speed_benchmark.cell import INTERVAL_REPEATS, Cell
+from speed_benchmark.cell import DEPENDENCE_REPEATS, INTERVAL_REPEATS, Cell
 from speed_benchmark.judge.judgement import Interval, Quantity, Summary
-from speed_benchmark.judge.quick import predict
+from speed_benchmark.judge.quick import predict, widened
 from speed_benchmark.record.sample import Memory, Sample
 
 Values = NDArray[np.float64]
@@ -28,9 +28,14 @@ INTERVAL_PROCESSES = 3
 # No interval where independent repeats would show such a trend or autocorrelation more rarely than this.
 INDEPENDENCE_LEVEL = 0.05
 CONFIDENCE = 0.95
-# Stopping as soon as the interval is narrow favours samples that look steadier than they are. Simulated for
-# normal and lognormal speeds and 6 to 30 repeats, 96.5 % at the time of stopping are 94 % to 96.5 % in the end.
-SEQUENTIAL_CONFIDENCE = 0.965
+# Stopping as soon as the interval is narrow favours samples that look steadier than they are. Simulated for normal and
+# lognormal speeds, 96.8 % at the time of stopping are 94 to 97 % in the end where it may be after 3 to 6 or after 6 to
+# 30 repeats, and 93 to 97 % after 3 to 30.
+SEQUENTIAL_CONFIDENCE = 0.968
+# A prompt shorter than this is read in one step that costs the same for one token: 1 / TTFT, which says nothing.
+PREFILL_TOKENS = 64
+# No estimate of how many repeats are needed goes beyond this.
+MOST_NEEDED = 10_000
 # Tokens of predicted requests: these take 1 GB.
 MOST_PREDICTED = 2**25
 # Relative differences below this are rounding.
@@ -90,6 +95,13 @@ def time_to_last_first_token_s(sample: Sample) -> float:
     return sample.all_started_s
 
 
+def inter_token_latencies_s(sample: Sample) -> dict[int, float]:
+    """Percent -> percentile of the gaps between tokens of a sequence, of all sequences; those that have gaps enough."""
+    gaps_s = np.concatenate([np.diff(sequence.token_times_s) for sequence in sample.sequences])
+    known = [percent for percent, least in PERCENTILE_SAMPLES.items() if len(gaps_s) >= least]
+    return dict(zip(known, np.percentile(gaps_s, known).tolist(), strict=True)) if known else {}
+
+
 def summarize(samples: Sequence[Sample], cell: Cell) -> Summary | None:
     """The summary of a cell's `samples`; None where there is none, or one without a token or a time."""
     if not samples or not all(sample.is_timed for sample in samples):
@@ -97,32 +109,38 @@ def summarize(samples: Sequence[Sample], cell: Cell) -> Summary | None:
     requests = whole_requests(samples, cell)
     if not requests:
         return None
-    gaps_s = np.concatenate([np.diff(one.token_times_s) for request in requests for one in request.sequences])
+    latencies = [inter_token_latencies_s(request) for request in requests]
+    sequential = cell.protocol.precision is not None
 
     def quantity(measure: Measure) -> Quantity:
-        return _quantity(requests, measure, sequential=cell.protocol.precision is not None)
+        return _quantity(requests, [measure(request) for request in requests], sequential=sequential)
+
+    def latency(percent: int) -> Quantity | None:
+        values = [known[percent] for known in latencies if percent in known]
+        return _quantity(requests, values, sequential=sequential) if len(values) == len(requests) else None
 
     each_decodes = all(
         len(one.token_times_s) > 1 and one.token_times_s[-1] > one.token_times_s[0]
         for request in requests
         for one in request.sequences
     )
-    return Summary(
+    summary = Summary(
         generation_tokens_per_s=quantity(generation_tokens_per_s),
         total_tokens_per_s=quantity(total_tokens_per_s),
         decode_tokens_per_s=quantity(decode_tokens_per_s) if all(map(decodes, requests)) else None,
-        prefill_tokens_per_s=quantity(prefill_tokens_per_s),
+        prefill_tokens_per_s=quantity(prefill_tokens_per_s) if cell.workload.context_length >= PREFILL_TOKENS else None,
         sequence_generation_tokens_per_s=quantity(sequence_generation_tokens_per_s),
         sequence_decode_tokens_per_s=quantity(sequence_decode_tokens_per_s) if each_decodes else None,
         time_to_first_token_s=quantity(time_to_first_token_s),
         time_to_last_first_token_s=quantity(time_to_last_first_token_s),
         duration_s=quantity(lambda request: request.duration_s),
-        inter_token_latency_p50_s=_percentile(gaps_s, 50),
-        inter_token_latency_p90_s=_percentile(gaps_s, 90),
-        inter_token_latency_p99_s=_percentile(gaps_s, 99),
+        inter_token_latency_p50_s=latency(50),
+        inter_token_latency_p90_s=latency(90),
+        inter_token_latency_p99_s=latency(99),
         memory=peak_memory([sample.memory for sample in samples]),
         predicted=cell.protocol.quick,
     )
+    return widened(summary) if summary.predicted else summary
 
 
 def without_intervals(summary: Summary) -> Summary:
@@ -175,17 +193,25 @@ def half_width(quantity: Quantity) -> float | None:
     return (quantity.interval.high - quantity.interval.low) / 2 / quantity.mean
 
 
-def units(samples: Sequence[Sample], measure: Measure) -> tuple[list[float], bool]:
-    """The values that may count as independent, and whether they are of processes.
+def repeats_needed(values: Sequence[float], wanted: float) -> int:
+    """About how many repeats it takes until `--precision wanted` is reached, by the spread of `values`."""
+    spread = float(np.std(values, ddof=1)) / statistics.fmean(values)
+    counts = np.arange(DEPENDENCE_REPEATS, MOST_NEEDED)
+    widths = stdtrit(counts - 1, (1 + SEQUENTIAL_CONFIDENCE) / 2) * spread / np.sqrt(counts)
+    return DEPENDENCE_REPEATS + int((widths > wanted).sum())
+
+
+def units(samples: Sequence[Sample], values: Sequence[float]) -> tuple[list[float], bool]:
+    """Those of the `values`, one of each sample, that may count as independent, and whether they are of processes.
 
     The means of the processes where there are several, because repeats in one process share what it happened to get;
     the repeats of a single process else.
     """
     processes: dict[int, list[float]] = {}
-    for sample in samples:
-        processes.setdefault(sample.process, []).append(measure(sample))
+    for sample, value in zip(samples, values, strict=True):
+        processes.setdefault(sample.process, []).append(value)
     if len(processes) > 1:
-        return [statistics.fmean(values) for values in processes.values()], True
+        return [statistics.fmean(of_one) for of_one in processes.values()], True
     return next(iter(processes.values())), False
 
 
@@ -229,8 +255,13 @@ def autocorrelation_p(values: ArrayLike) -> Values:
 
 
 def dependent(values: ArrayLike) -> NDArray[np.bool_]:
-    """Whether the order of `values` shows that they are not independent: by a trend, or by autocorrelation."""
+    """Whether the order of `values` shows that they are not independent: by a trend, or by autocorrelation.
+
+    Fewer than DEPENDENCE_REPEATS show nothing.
+    """
     numbers = np.asarray(values, dtype=np.float64)
+    if numbers.shape[-1] < DEPENDENCE_REPEATS:
+        return np.zeros(numbers.shape[:-1], dtype=np.bool_)
     moving = np.ptp(numbers, axis=-1) > RESOLUTION * np.abs(numbers.mean(axis=-1))
     unlikely = np.minimum(trend_p(numbers), autocorrelation_p(numbers)) < INDEPENDENCE_LEVEL
     return np.asarray(moving & unlikely)
@@ -287,9 +318,8 @@ def _decoded(times_s: Sequence[float], started_s: float) -> int:
     return sum(1 for time_s in times_s[1:] if time_s > started_s)
 
 
-def _quantity(samples: Sequence[Sample], measure: Measure, *, sequential: bool) -> Quantity:
-    values = [measure(sample) for sample in samples]
-    independent_values, over_processes = units(samples, measure)
+def _quantity(samples: Sequence[Sample], values: Sequence[float], *, sequential: bool) -> Quantity:
+    independent_values, over_processes = units(samples, values)
     return Quantity(
         mean=statistics.fmean(independent_values),
         stdev=_stdev(values) if len(values) > 1 else None,
@@ -307,9 +337,7 @@ def _stdev(values: Sequence[float]) -> float:
 
 def _interval(values: Sequence[float], *, over_processes: bool, sequential: bool) -> Interval | None:
     """Student's t interval of the mean; None where too few values are there or they depend on each other."""
-    if len(values) < (INTERVAL_PROCESSES if over_processes else INTERVAL_REPEATS):
-        return None
-    if len(values) >= INTERVAL_REPEATS and dependent(values):
+    if len(values) < (INTERVAL_PROCESSES if over_processes else INTERVAL_REPEATS) or dependent(values):
         return None
     stopped = sequential and not over_processes
     half = float(student_half_width(values, SEQUENTIAL_CONFIDENCE if stopped else CONFIDENCE))
@@ -319,14 +347,9 @@ def _interval(values: Sequence[float], *, over_processes: bool, sequential: bool
         high=mean + half,
         method="student_t_sequential" if stopped else "student_t",
         over="processes" if over_processes else "repeats",
+        independence="tested" if len(values) >= DEPENDENCE_REPEATS else "assumed",
     )
 
 
 def _centred(values: Values) -> Values:
     return np.asarray(values - values.mean(axis=-1, keepdims=True))
-
-
-def _percentile(gaps_s: NDArray[np.float64], percent: int) -> float | None:
-    if len(gaps_s) < PERCENTILE_SAMPLES[percent]:
-        return None
-    return float(np.percentile(gaps_s, percent))

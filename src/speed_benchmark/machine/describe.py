@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from speed_benchmark.machine import nvml
+from speed_benchmark.machine import identity, nvml
 from speed_benchmark.record.machine import Gpu, Machine, MachineState
 
 # Drivers and kernels keep a little for themselves, more or less by their version.
@@ -28,6 +28,8 @@ def describe(gpus: Sequence[int]) -> Machine:
         gpus=tuple(nvml.describe(gpu) for gpu in gpus),
         driver=driver,
         cuda=cuda,
+        host_id=identity.host_id(),
+        boot_id=identity.boot_id(),
     )
 
 
@@ -44,8 +46,8 @@ def observe(gpus: Sequence[int]) -> MachineState:
 def difference(one: Machine, other: Machine) -> str | None:
     """Why two measurements are not of the same machine, None where they are.
 
-    What makes a machine is its GPUs (model, number and memory), its processor, its cores and its memory; another
-    driver, system, boot or number of the same GPU does not make it another one.
+    What makes a machine is its GPUs (model, number and memory), its processor, its cores and its memory, and which host
+    it is where that is known; another driver, system, boot or GPU of the same host does not make it another one.
     """
     if _gpus(one) != _gpus(other):
         return f"GPUs: {_gpus(one)} and {_gpus(other)}"
@@ -61,7 +63,28 @@ def difference(one: Machine, other: Machine) -> str | None:
         return f"usable cores: {one.usable_cores} and {other.usable_cores}"
     if not _alike(one.memory_bytes, other.memory_bytes):
         return f"memory: {_gib(one.memory_bytes)} and {_gib(other.memory_bytes)}"
+    return other_host(one, other)
+
+
+def other_host(one: Machine, other: Machine) -> str | None:
+    """Why two machines that look the same are not of one host, None where they are, or where nothing tells.
+
+    They are where they have a card or a boot in common, whatever a container calls its host. Where the hosts are not
+    known, cards that are all others make another one: two virtual machines of one kind look the same.
+    """
+    own, others = cards(one), cards(other)
+    if own & others or (one.boot_id and one.boot_id == other.boot_id):
+        return None
+    if one.host_id and other.host_id:
+        return None if one.host_id == other.host_id else f"host: {one.host_id} and {other.host_id}"
+    if own and others:
+        return f"cards: {', '.join(sorted(own))} and {', '.join(sorted(others))}"
     return None
+
+
+def cards(machine: Machine) -> set[str]:
+    """The ids of its GPUs, as far as they are known."""
+    return {gpu.card_id for gpu in machine.gpus if gpu.card_id}
 
 
 def _gpus(machine: Machine) -> str:

@@ -7,6 +7,7 @@ that the sampler stays small.
 import os
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import pynvml
@@ -14,6 +15,7 @@ import pynvml
 if TYPE_CHECKING:
     from speed_benchmark.record.machine import Gpu, GpuState
 
+_PCI_DEVICES = Path("/sys/bus/pci/devices")
 # Why the driver keeps a clock below its highest, by NVML's bits; that the GPU is idle, bit 0x01, is left out.
 THROTTLE_REASONS = {
     0x02: "applications clocks setting",
@@ -115,10 +117,11 @@ def versions() -> tuple[str | None, str | None]:
 
 
 def describe(index: int) -> "Gpu":
-    """Name, memory and power limit of one GPU; a nameless one of 0 bytes where the driver has stopped to answer."""
+    """What one GPU is; a nameless one of 0 bytes where the driver has stopped to answer."""
+    from speed_benchmark.machine.identity import hashed
     from speed_benchmark.record.machine import Gpu
 
-    handle = _device(index)
+    handle, uuid = _device(index), _uuid(index)
     memory = _read("nvmlDeviceGetMemoryInfo", handle)
     limit_mw = _read("nvmlDeviceGetEnforcedPowerLimit", handle)
     return Gpu(
@@ -126,6 +129,7 @@ def describe(index: int) -> "Gpu":
         name=str(_read("nvmlDeviceGetName", handle) or "unknown"),
         memory_bytes=int(memory.total) if memory else 0,
         power_limit_w=limit_mw / 1000 if limit_mw else None,
+        card_id=hashed("card", uuid) if uuid else None,
     )
 
 
@@ -135,6 +139,18 @@ def memory_bytes_per_s(index: int) -> float | None:
     clock_mhz = _read("nvmlDeviceGetMaxClockInfo", handle, pynvml.NVML_CLOCK_MEM)
     bits = _read("nvmlDeviceGetMemoryBusWidth", handle)
     return 2 * clock_mhz * 1e6 * bits / 8 if clock_mhz and bits else None
+
+
+def numa_node(index: int) -> int | None:
+    """The NUMA node that one GPU is attached to; None where the system knows none (one node, many virtual machines)."""
+    pci = _read("nvmlDeviceGetPciInfo", _device(index))
+    if pci is None:
+        return None
+    try:
+        node = int((_PCI_DEVICES / f"{pci.domain:04x}:{pci.bus:02x}:{pci.device:02x}.0" / "numa_node").read_text())
+    except OSError:
+        return None
+    return node if node >= 0 else None
 
 
 def compute_capability(index: int) -> tuple[int, int] | None:

@@ -164,8 +164,8 @@ def _best(call: Callable[[], object], amount: float, time_s: float, on_gpu: bool
 
 
 def _file(gpus: Sequence[int]) -> Path:
-    """Where the peaks of a machine are kept, by what it is; the index of the GPU changes nothing."""
-    described = describe(gpus[:1]).model_dump(mode="json", exclude={"gpus": {"__all__": {"index"}}})
+    """Where the peaks of a machine are kept, by what it is; the index of the GPU and a reboot change nothing."""
+    described = describe(gpus[:1]).model_dump(mode="json", exclude={"gpus": {"__all__": {"index"}}, "boot_id": True})
     key = digest([_KIND, described])
     return files.cache_folder("peaks") / f"{key.removeprefix('sha256:')[:32]}.json"
 

@@ -1,10 +1,13 @@
-"""A process of its own that reads the machine ten times a second, so that the measured one need not.
+"""A process of its own that reads the machine, so that the measured one need not.
+
+GPUs are read ten times a second, so that a request has enough readings for its energy. Without one twice a second
+does for what others take of the processor, and leaves machines with few cores to the measured process.
 
 It is started as `python -m speed_benchmark.machine.sampler [GPU…]` and lives until its standard input closes, which
 also happens when whoever started it dies. A line `START END` on standard input (seconds of the monotonic clock, which
 on Linux all processes share) asks for the readings in that window; the answer is one line of JSON: the readings in
-the window, and one before and one after it. Readings from before a window that was asked for are forgotten, because
-windows come in order.
+the window, one before, and one after it, which is made at once. Readings from before a window that was asked for are
+forgotten, because windows come in order.
 """
 
 import json
@@ -20,8 +23,8 @@ import psutil
 
 from speed_benchmark.machine import host, nvml
 
-PERIOD_S = 0.1
-# Walking the tree of processes, adding up its memory and asking each core for its frequency costs more than the rest.
+PERIOD_S, PERIOD_WITHOUT_GPU_S = 0.1, 0.5
+# Adding up the memory of processes and asking each core for its frequency costs more than the rest.
 SLOW_PERIOD_S = 1.0
 
 
@@ -31,6 +34,7 @@ class MachineReader:
     def __init__(self, gpus: list[int], root: int) -> None:
         self._gpus, self._root = gpus, root
         self._own: dict[int, psutil.Process] = {}
+        self._pids: list[int] = []
         self._names: dict[int, str] = {}
         self._there_before: set[int] = set()
         self._slow_at = float("-inf")
@@ -61,16 +65,22 @@ class MachineReader:
         return sum(_time_s(process) for process in self._own.values())
 
     def _look_around(self) -> None:
-        with suppress(psutil.Error):
-            root = psutil.Process(self._root)
-            found = [root, *root.children(recursive=True)]
-            self._own = {process.pid: self._own.get(process.pid, process) for process in found}
+        pids = psutil.pids()
+        if pids != self._pids:  # walking the tree reads a file of every process there is
+            self._pids = pids
+            self._walk_tree()
         memory = psutil.virtual_memory()
         own_bytes = sum(_resident_bytes(process) for process in self._own.values())
         self._other_bytes = max(0, memory.total - memory.available - own_bytes)
         with suppress(OSError, AttributeError, NotImplementedError):  # virtual machines and some ARM have none
             frequency = psutil.cpu_freq()
             self._frequency_mhz = frequency.current if frequency else None
+
+    def _walk_tree(self) -> None:
+        with suppress(psutil.Error):
+            root = psutil.Process(self._root)
+            found = [root, *root.children(recursive=True)]
+            self._own = {process.pid: self._own.get(process.pid, process) for process in found}
 
     def _gpu(self, index: int) -> dict[str, Any]:
         reading: dict[str, Any] = {"index": index, **nvml.read(index)}
@@ -116,18 +126,26 @@ def _resident_bytes(process: psutil.Process) -> int:
     return 0
 
 
+def _yield_to_others() -> None:
+    """Let what is measured go first, and take no core from it before its turn is over."""
+    with suppress(OSError, AttributeError):
+        os.nice(5)
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def main() -> None:
     """Read until standard input closes; answer what is asked there."""
-    with suppress(OSError, AttributeError):
-        os.nice(5)  # it yields to what is measured
-    machine = MachineReader([int(index) for index in sys.argv[1:]], os.getppid())
+    _yield_to_others()
+    gpus = [int(index) for index in sys.argv[1:]]
+    machine, period_s = MachineReader(gpus, os.getppid()), PERIOD_S if gpus else PERIOD_WITHOUT_GPU_S
     readings: list[dict[str, Any]] = []
-    lock = threading.Lock()
+    lock, asked = threading.Lock(), threading.Event()
 
     def answer() -> None:
         for line in sys.stdin:
             start_s, end_s = map(float, line.split())
             while not readings or readings[-1]["at_s"] < end_s <= time.perf_counter():
+                asked.set()
                 time.sleep(PERIOD_S / 10)
             with lock:
                 times_s = [reading["at_s"] for reading in readings]
@@ -144,8 +162,10 @@ def main() -> None:
         reading = machine.read()
         with lock:
             readings.append(reading)
-        due = max(due + PERIOD_S, time.perf_counter() + PERIOD_S / 10)
-        time.sleep(max(0.0, due - time.perf_counter()))
+        due = max(due + period_s, time.perf_counter() + PERIOD_S / 10)
+        if asked.wait(due - time.perf_counter()):
+            asked.clear()
+            due = time.perf_counter()
 
 
 if __name__ == "__main__":

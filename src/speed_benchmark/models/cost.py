@@ -14,7 +14,7 @@ _EMBEDDING = "model.embed_tokens.weight"
 
 
 def token_cost(
-    config: Config, settings: EngineSettings, loaded: Loaded, split: Literal["tensor", "layers"]
+    config: Config, settings: EngineSettings, loaded: Loaded | None, split: Literal["tensor", "layers"]
 ) -> TokenCost | None:
     """The cost of one token; None for a model whose tensors, or the size of their type, its config does not tell.
 
@@ -22,8 +22,9 @@ def token_cost(
     which is the whole embedding where the two are tied; else one row of the embedding. The order of GPTQ's inputs
     (`g_idx`) is not counted: weights that are in order need none. Computed: a multiplication and an addition for each
     weight of a linear layer, quantised or not; for attention the same for each value of a key and of a value, in each
-    query head, for each position before. `split` is how the engine uses several GPUs: "tensor" computes each layer on
-    all of them at once, "layers" on one after the other.
+    query head, for each position before. Before a model is `loaded` its cache is taken to have the type of the
+    activations. `split` is how the engine uses several GPUs: "tensor" computes each layer on all of them at once,
+    "layers" on one after the other.
     """
     try:
         tensors = checkpoint.tensors(config)
@@ -34,7 +35,8 @@ def token_cost(
         return None
     sums = _Sums.of(tensors, config, value_bytes)
     per_layer = config["num_attention_heads"] * checkpoint.head_size(config)
-    cache_bytes = loaded.kv_cache_bytes_per_token or checkpoint.kv_values_per_token(config) * value_bytes
+    cache_bytes = loaded.kv_cache_bytes_per_token if loaded else None
+    cache_bytes = cache_bytes or checkpoint.kv_values_per_token(config) * value_bytes
     return TokenCost(
         weight_bytes=sums.read_bytes,
         kv_cache_bytes_per_token=cache_bytes,

@@ -9,7 +9,7 @@ from pathlib import Path
 from speed_benchmark.cell import Model
 from speed_benchmark.errors import UserError
 from speed_benchmark.files import cache_folder
-from speed_benchmark.models import catalogue, checkpoint, digest, synthetic, trust, weights
+from speed_benchmark.models import catalogue, checkpoint, digest, rope, synthetic, trust, weights
 from speed_benchmark.models.config import Config
 from speed_benchmark.models.hub import download as hubs
 from speed_benchmark.models.hub.download import FetchError
@@ -49,6 +49,7 @@ def fetch(model: Model, on_progress: OnProgress) -> Fetched:
             quantization=checkpoint.quantization_of(config),
             weight_file_bytes=weight_file_bytes,
             weights_digest=digest_of_files,
+            max_positions=rope.longest(config),
         ),
     )
 

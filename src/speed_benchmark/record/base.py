@@ -41,6 +41,8 @@ Whole = Annotated[int, Interval(ge=-_MOST, le=_MOST)]
 # A duration by a clock that was set back is negative, which a rule finds.
 Seconds = Annotated[float, Interval(ge=-_LONGEST_S, le=_LONGEST_S)]
 Elapsed = Annotated[float, Interval(ge=0, le=_LONGEST_S)]
+# Of something that can't take no time: two of them have a ratio.
+Taken = Annotated[float, Interval(ge=1e-12, le=_LONGEST_S)]
 UnixSeconds = Annotated[float, Interval(ge=0, le=_LATEST_UNIX_S)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 # Of anything that is read from hardware or computed from such readings, in its unit.

@@ -57,6 +57,9 @@ class Loaded(Frozen):
     reasons: tuple[Text, ...] = Field(
         default=(), description="why something other than the usual choice runs, in the engine's words"
     )
+    forced: tuple[Text, ...] = Field(
+        default=(), description="what was turned off by hand that the engine would use here, and its users have"
+    )
     finite_logits: bool | None = Field(
         default=None, description="whether the logits of a short prompt were all finite; null: not looked at"
     )

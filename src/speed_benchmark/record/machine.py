@@ -1,8 +1,21 @@
 """Where it ran: the hardware, its state, and what it was measured to do at best."""
 
+from collections.abc import Iterator, Sequence
+
 from pydantic import Field
 
-from speed_benchmark.record.base import Bytes, Count, Frozen, PerSecond, Positive, Reading, Text, UnixSeconds, Whole
+from speed_benchmark.record.base import (
+    Bytes,
+    Count,
+    Frozen,
+    PerSecond,
+    Positive,
+    Reading,
+    Taken,
+    Text,
+    UnixSeconds,
+    Whole,
+)
 
 
 class Gpu(Frozen):
@@ -12,6 +25,7 @@ class Gpu(Frozen):
     name: Text = Field(description="name of the model")
     memory_bytes: Bytes = Field(description="memory of the card")
     power_limit_w: Reading | None = Field(default=None, description="enforced power limit")
+    card_id: Text | None = Field(default=None, description="salted hash of the card's UUID")
 
 
 class Machine(Frozen):
@@ -25,6 +39,8 @@ class Machine(Frozen):
     gpus: tuple[Gpu, ...] = Field(default=(), description="the GPUs used")
     driver: Text | None = Field(default=None, description="version of the GPU driver")
     cuda: Text | None = Field(default=None, description="newest CUDA that the driver runs")
+    host_id: Text | None = Field(default=None, description="salted hash of what identifies the host's system")
+    boot_id: Text | None = Field(default=None, description="salted hash of the id of the kernel's running boot")
 
 
 class GpuState(Frozen):
@@ -47,6 +63,52 @@ class MachineState(Frozen):
     load_1min: Reading = Field(description="load average over one minute")
     memory_available_bytes: Bytes = Field(description="host memory that programs can take")
     gpus: tuple[GpuState, ...] = Field(default=(), description="each GPU used")
+
+
+class Pace(Frozen):
+    """How fast the host went at one moment, in the worker on its cores, while the device was idle.
+
+    Each is the 10th percentile of short bursts: slow spells of a shared host, shorter than all of them, do not count.
+    Launches are timed on the host, while it runs ahead of the device, where PyTorch uses a GPU in the worker itself.
+    """
+
+    process: Count = Field(default=0, description="of which worker process of the cell, from 0")
+    python_loop_s: Taken | None = Field(default=None, description="one pass of a loop in Python")
+    kernel_launch_s: Taken | None = Field(
+        default=None, description="one launch of a small kernel by PyTorch; none where a process of its own launches"
+    )
+    graph_launch_s: Taken | None = Field(
+        default=None, description="one launch of a CUDA graph of 100 small kernels; none as above"
+    )
+
+
+# The parts of a pace, which are held against those of another one.
+PACE_PARTS = ("python_loop_s", "kernel_launch_s", "graph_launch_s")
+
+
+def pace_difference(one: Pace, other: Pace) -> float | None:
+    """The largest relative difference of the parts that both have, 0.05 where one took 5 % longer; None without any."""
+    pairs = [(getattr(one, part), getattr(other, part)) for part in PACE_PARTS]
+    return max((max(pair) / min(pair) - 1 for pair in pairs if None not in pair), default=None)
+
+
+def before_and_after(paces: Sequence[Pace]) -> Iterator[tuple[Pace, Pace]]:
+    """The first and the last pace of each process that has both."""
+    for process in sorted({pace.process for pace in paces}):
+        first, *later = (pace for pace in paces if pace.process == process)
+        if later:
+            yield first, later[-1]
+
+
+def best_pace(paces: Sequence[Pace]) -> Pace | None:
+    """The best of each part that all of `paces` have, which hosts are told apart by; None where there are none.
+
+    What others do on a shared host makes a pace worse for a while, and never better.
+    """
+    if not paces:
+        return None
+    taken = {part: [getattr(pace, part) for pace in paces] for part in PACE_PARTS}
+    return Pace(**{part: min(times_s) for part, times_s in taken.items() if None not in times_s})
 
 
 class Colocation(Frozen):

@@ -1,19 +1,35 @@
 """The record of one measured cell: evidence, which is hashed, written once and never rewritten."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import MaxLen
 from pydantic import Field
 
 from speed_benchmark.cell import Cell
-from speed_benchmark.record.base import Bytes, Count, Digest, Frozen, Moment, Positive, Seconds, Share, Text
+from speed_benchmark.record.base import (
+    Bytes,
+    Count,
+    Digest,
+    Elapsed,
+    Frozen,
+    Moment,
+    Positive,
+    Reading,
+    Seconds,
+    Share,
+    Text,
+)
 from speed_benchmark.record.engine import Loaded, Sampling
-from speed_benchmark.record.machine import Colocation, DevicePeaks, Machine, MachineState
+from speed_benchmark.record.machine import Colocation, DevicePeaks, Machine, MachineState, Pace, best_pace
 from speed_benchmark.record.outcome import Cause, Outcome
 from speed_benchmark.record.sample import Audit, Memory, Sample
 
 SCHEMA_VERSION = 2
 # Raise it when what is measured changes, so that older records no longer answer for a cell.
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
+
+# Of a kernel, and of the kernels of a window.
+NAME_CHARACTERS, NAMED_KERNELS = 200, 200
 
 
 class Checkpoint(Frozen):
@@ -24,6 +40,9 @@ class Checkpoint(Frozen):
     quantization: Text | None = Field(default=None, description="weight format that the checkpoint promises")
     weight_file_bytes: Bytes | None = Field(default=None, description="size of the weight files")
     weights_digest: Digest | None = Field(default=None, description="hash of names and contents of the weight files")
+    max_positions: Count | None = Field(
+        default=None, description="prompt and output tokens that the model takes by its config, YaRN included"
+    )
 
 
 class Agreement(Frozen):
@@ -72,13 +91,44 @@ class TokenCost(Frozen):
     devices_at_once: Positive = Field(default=1, description="devices a step is split over; 1 where they take turns")
 
 
+class Kernel(Frozen):
+    """All runs of one kernel or copy in the steps of a window, by the name that the profiler gives it."""
+
+    name: Annotated[Text, MaxLen(NAME_CHARACTERS)] = Field(
+        description="name, its first 200 characters; others: all that are rarer"
+    )
+    count_per_token: Reading = Field(description="runs a step, mean of the steps")
+    s_per_token: Elapsed = Field(description="seconds a step, mean of the steps")
+
+
+class DeviceWindow(Frozen):
+    """What ran on the device in some decoding steps in a row, by the profiler: times of a step are medians.
+
+    The rest of a step, up to `pass_s`, the device waited for the host to launch, which takes longer under the profiler.
+    """
+
+    first_token: Count = Field(default=0, description="position in the output of the first traced token")
+    tokens: Positive = Field(description="whole steps seen")
+    device_s: Elapsed = Field(description="time of a step in which anything ran on the device")
+    pass_s: Elapsed = Field(description="time of a step under the profiler")
+    graph_gap_s: Elapsed = Field(
+        description="idle time of a step that is the device's own: within a graph, or before a kernel whose launch had "
+        "begun before the device ran out of work"
+    )
+    kernels: Annotated[tuple[Kernel, ...], MaxLen(NAMED_KERNELS + 1)] = Field(
+        default=(), description="what ran, longest first"
+    )
+
+
 class Profile(Frozen):
-    """The pass under the profiler, or why there is none."""
+    """The passes under the profiler, or why there is none."""
 
     device_busy_share: Share | None = Field(
-        default=None, description="share of the time of decoding in which a device ran a kernel"
+        default=None, description="share of the time under the profiler in which a kernel ran (records before windows)"
     )
-    tokens: Count = Field(default=0, description="tokens that it is over")
+    tokens: Count = Field(default=0, description="tokens that this share is over")
+    start: DeviceWindow | None = Field(default=None, description="at the start of the output")
+    end: DeviceWindow | None = Field(default=None, description="at its end, where that is not the same")
     error: Text | None = Field(default=None, description="why it failed")
 
 
@@ -110,11 +160,19 @@ class Record(Frozen):
     busy: tuple[Text, ...] = Field(default=(), description="what others did on the GPUs before the load, if allowed")
     token_cost: TokenCost | None = Field(default=None, description="what a token costs at least")
     device_peaks: DevicePeaks | None = Field(default=None, description="what the device was measured to do at best")
-    profile: Profile | None = Field(default=None, description="how busy the device was")
+    profile: Profile | None = Field(default=None, description="what the device did for a token")
     gpus: tuple[Count, ...] = Field(default=(), description="indices of the GPUs used, by PCI bus; none: the CPU")
     colocation: Colocation | None = Field(default=None, description="other workers of the same sweep beside it")
     machine: Machine = Field(description="the hardware")
     machine_before: MachineState = Field(description="just before the worker started")
     machine_after: MachineState = Field(description="after the last request")
+    host_paces: tuple[Pace, ...] = Field(
+        default=(), description="the host's pace before the first warm-up and after the last repeat of each process"
+    )
     provenance: Provenance = Field(description="the software")
     earlier_id: Digest | None = Field(default=None, description="record_id under the schema it was migrated from")
+
+    @property
+    def pace(self) -> Pace | None:
+        """The pace of the host while it was measured: the best of those taken; None without any."""
+        return best_pace(self.host_paces)

@@ -14,8 +14,8 @@ from speed_benchmark.report.words import Words
 # report: the tables of a report. run: the table after a run. page: the page's table of all records. details: all that
 # the page says of one record. chart: what the charts draw.
 Place = Literal["report", "run", "page", "details", "chart"]
-Unit = Literal["", "tokens/s", "GiB", "ms", "s", "%", "J"]
-SCALES: dict[Unit, float] = {"GiB": 2.0**-30, "ms": 1000.0, "%": 100.0}
+Unit = Literal["", "tokens/s", "GiB", "ns", "ms", "s", "%", "J"]
+SCALES: dict[Unit, float] = {"GiB": 2.0**-30, "ns": 1e9, "ms": 1000.0, "%": 100.0}
 
 
 @dataclass(frozen=True, kw_only=True)

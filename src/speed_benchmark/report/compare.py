@@ -5,9 +5,11 @@ are equally far from 1. Its interval is Welch's: t on the difference of two mean
 degrees of freedom of Satterthwaite. The values are the means of the processes where a side ran several, because
 repeats in one process share what it happened to get; the repeats of a single process else. There is no interval
 where `statistics` would give none to one side alone: too few values, or values that depend on each other. A change is
-told only where the whole interval lies beyond the least effect that matters and that the clock can tell.
+told only where the whole interval lies beyond the least effect that matters and that the clock can tell; that there is
+none only where the whole interval lies within it. Where nothing is decided it is said how the values themselves lie.
 
 Of each side those records of a cell are compared that are alike in everything; the others are left out, and named.
+Another host of the same kind is compared where it kept the same pace, and named; one of another pace is an unlike one.
 """
 
 import math
@@ -16,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from operator import itemgetter
 from typing import Literal, get_args
 
 from scipy.special import stdtrit
@@ -32,7 +35,8 @@ from speed_benchmark.judge.statistics import (
     total_tokens_per_s,
     whole_requests,
 )
-from speed_benchmark.record.machine import Machine
+from speed_benchmark.machine.describe import cards, other_host
+from speed_benchmark.record.machine import PACE_PARTS, Machine, Pace, pace_difference
 from speed_benchmark.record.outcome import LASTING
 from speed_benchmark.record.record import Record
 from speed_benchmark.report.rows import Row, row
@@ -44,8 +48,12 @@ Unlike = Literal["machine", "protocol"]
 Trait = Literal["machine", "protocol", "work", "means"]
 _TRAITS: tuple[Trait, ...] = get_args(Trait)
 _MEASURES = {"generation_tokens_per_s": generation_tokens_per_s, "total_tokens_per_s": total_tokens_per_s}
-# A change below this matters to nobody, however sure it is.
-LEAST_EFFECT = 0.001
+# A change below this matters to nobody, however sure it is, where nothing else is asked for. Half as much would seldom
+# be known: the cells that a device paces are known to some 0.3 %, those that a host paces to 1 % at best.
+LEAST_EFFECT = 0.01
+# Hosts whose paces differ by more are unlike.
+UNLIKE_PACE = 0.05
+_PACED_BY_DEVICE = ("memory", "compute", "device")
 # Two readings of a clock tell times apart from this on.
 _CLOCK_S = 1e-6
 
@@ -81,11 +89,17 @@ class Reason:
 class Measured:
     """What a comparison keeps of a record: its row, the speeds of its requests by process, and what must be alike.
 
-    `moments` are those of its requests, by which a measurement that is stored twice is known.
+    `cell` is the same for all that is the same model, workload and settings as `asked`. `moments` are those of its
+    requests, by which a measurement that is stored twice is known; `request_s` is the mean of their times.
     """
 
     row: Row
     cell: str
+    asked: Cell
+    gpus: tuple[int, ...]
+    machine: Machine
+    pace: Pace | None
+    request_s: float
     speeds: Mapping[int, tuple[float, ...]]
     shortest_s: float
     traits: Mapping[Trait, Mapping[str, str]]
@@ -106,12 +120,14 @@ class Ratio:
 
     @property
     def change(self) -> Change:
-        """What the interval says, and nothing without one."""
+        """What the interval says where it lies wholly beyond the least effect, or wholly within it."""
         if self.low is None or self.high is None:
             return Change.UNDECIDED
         if self.low > 1 + self.least:
             return Change.FASTER
-        return Change.SLOWER if self.high < 1 - self.least else Change.SAME
+        if self.high < 1 - self.least:
+            return Change.SLOWER
+        return Change.SAME if 1 - self.least <= self.low and self.high <= 1 + self.least else Change.UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -124,16 +140,17 @@ class Comparison:
     change: Change
     reasons: tuple[Reason, ...] = ()
 
-    @property
-    def is_decided(self) -> bool:
+    def is_decided(self, max_regression: float) -> bool:
         """Whether it can be told if it regressed: by an interval, or because one side has no speed by its nature.
 
-        A cell that ran out of memory before and does so again is as it was; of one that crashed nothing is known.
+        The interval lies wholly on one side of what is let pass. A cell that ran out of memory before and does so
+        again is as it was; of one that crashed nothing is known.
         """
-        if self.change is Change.BROKEN:
+        if self.regressed(max_regression):
             return True
         if any(record.row.measured for record in self.before):
-            return self.ratio is not None and self.ratio.low is not None
+            low = self.ratio.low if self.ratio else None
+            return low is not None and low >= self.limit(max_regression)
         before, after = self.before[-1].row, self.after[-1].row
         return before.outcome in LASTING and (after.measured or after.outcome == before.outcome)
 
@@ -146,17 +163,25 @@ class Comparison:
             return True
         if self.ratio is None or self.ratio.high is None:
             return False
-        return self.ratio.high < 1 - max(max_regression, self.ratio.least)
+        return self.ratio.high < self.limit(max_regression)
+
+    def limit(self, max_regression: float) -> float:
+        """The ratio below which it regressed."""
+        return 1 - max(max_regression, self.ratio.least if self.ratio else 0)
 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All cells that both sides have, the ratio over all that have an interval, and what only one side has."""
+    """All cells that both sides have, the ratio over all that have an interval, and what only one side has.
+
+    `threshold` is the least effect that was asked for.
+    """
 
     cells: tuple[Comparison, ...]
     overall: Ratio | None
     only_before: tuple[Measured, ...]
     only_after: tuple[Measured, ...]
+    threshold: float
 
 
 def measured(judged: Judged, speed: SpeedField = "generation_tokens_per_s", language: Language = "en") -> Measured:
@@ -169,6 +194,11 @@ def measured(judged: Judged, speed: SpeedField = "generation_tokens_per_s", lang
     return Measured(
         row=shown,
         cell=_cell_key(record.cell),
+        asked=record.cell,
+        gpus=record.gpus,
+        machine=record.machine,
+        pace=record.pace,
+        request_s=statistics.fmean(request.duration_s for request in requests) if requests else 0.0,
         speeds={process: tuple(values) for process, values in speeds.items()},
         shortest_s=min((request.duration_s for request in requests), default=math.inf),
         traits={
@@ -182,14 +212,18 @@ def measured(judged: Judged, speed: SpeedField = "generation_tokens_per_s", lang
 
 
 def compare(
-    before: Iterable[Measured], after: Iterable[Measured], across: frozenset[Unlike] = frozenset()
+    before: Iterable[Measured],
+    after: Iterable[Measured],
+    across: frozenset[Unlike] = frozenset(),
+    threshold: float = LEAST_EFFECT,
 ) -> Comparisons:
     """Compare what `before` and `after` have in common: the same model, workload and settings.
 
-    Cells of unlike machines, protocols or work are listed, but not compared unless `across` names the difference.
+    Cells of unlike machines, protocols or work are listed, but not compared unless `across` names the difference. A
+    change below `threshold` (0.01: 1 %) is none.
     """
     old, new = _by_cell(before), _by_cell(after)
-    cells = tuple(_compare_cell(old[key], new[key], across) for key in old if key in new)
+    cells = tuple(_compare_cell(old[key], new[key], across, threshold) for key in old if key in new)
     decided = [cell for cell in cells if cell.ratio and cell.ratio.low is not None]
     pairs = [(_log_speeds(cell.before), _log_speeds(cell.after)) for cell in decided]
     return Comparisons(
@@ -197,6 +231,7 @@ def compare(
         overall=_ratio(pairs, max(cell.ratio.least for cell in decided if cell.ratio)) if pairs else None,
         only_before=tuple(records[0] for key, records in old.items() if key not in new),
         only_after=tuple(records[0] for key, records in new.items() if key not in old),
+        threshold=threshold,
     )
 
 
@@ -261,26 +296,30 @@ def _by_cell(records: Iterable[Measured]) -> dict[str, list[Measured]]:
     return found
 
 
-def _compare_cell(before: Sequence[Measured], after: Sequence[Measured], across: frozenset[Unlike]) -> Comparison:
+def _compare_cell(
+    before: Sequence[Measured], after: Sequence[Measured], across: frozenset[Unlike], threshold: float
+) -> Comparison:
     old, new = _usable(before), _usable(after)
     if not old or not new:
         change = Change.BROKEN if old else Change.FIXED if new else Change.NOT_COMPARED
         ended = _ended(before[-1].row, after[-1].row)
         return Comparison(tuple(old or before), tuple(new or after), None, change, (ended,))
     old_groups, new_groups = _groups(old, across), _groups(new, across)
-    pairs = ((one, other) for other in new_groups for one in old_groups if not any(_hindrances(one, other, across)))
-    old, new = next(pairs, (old_groups[0], new_groups[0]))
+    pairs = [(one, other) for other in new_groups for one in old_groups if not any(_hindrances(one, other, across))]
+    old, new = min(pairs, key=_is_of_other_hosts, default=(old_groups[0], new_groups[0]))
     left_out = (*_left_out("left_out_before", before, old, across), *_left_out("left_out_after", after, new, across))
     if unlike := tuple(_hindrances(old, new, across)):
         return Comparison(tuple(old), tuple(new), None, Change.NOT_COMPARED, (*unlike, *left_out))
     sides = _log_speeds(old), _log_speeds(new)
-    ratio = _ratio([sides], _least(old + new))
+    ratio = _ratio([sides], _least(old + new, threshold))
     reasons = [reason for side in sides if (reason := _no_interval(side))][:1]
+    if ratio.change is Change.UNDECIDED:
+        reasons += _order(*sides, sure=ratio.low is not None)
     if any(record.row.verdict == Verdict.DOUBTFUL for record in old + new):
         reasons.append(Reason("doubtful", {}))
     if any(one.moments & other.moments for one in old for other in new):
         reasons.append(Reason("same_measurement", {}))
-    reasons += [*_unlike(old[-1], new[-1], ["means"]), *left_out]
+    reasons += [*_unlike(old[-1], new[-1], ["means"]), *_other_cards(old[-1].machine, new[-1].machine), *left_out]
     return Comparison(tuple(old), tuple(new), ratio, ratio.change, tuple(reasons))
 
 
@@ -350,12 +389,55 @@ def _unlike(one: Measured, other: Measured, kinds: Sequence[Trait]) -> Iterator[
         for code, value in one.traits[kind].items():
             if value != other.traits[kind][code]:
                 yield Reason(code, {"values": (value, other.traits[kind][code])})
+    if "machine" in kinds:
+        yield from _unlike_pace(one, other)
+    if "means" in kinds:
+        yield from _other_host(one.machine, other.machine)
 
 
-def _least(records: Sequence[Measured]) -> float:
-    """The smallest effect that is told of `records`: beyond rounding, and beyond what the clock can tell."""
+def _unlike_pace(one: Measured, other: Measured) -> Iterator[Reason]:
+    """Whether the hosts went at unlike paces, and what shows it most."""
+    if one.pace is None or other.pace is None:
+        return
+    differences = {part: pace_difference(_part(one.pace, part), _part(other.pace, part)) or 0.0 for part in PACE_PARTS}
+    part, largest = max(differences.items(), key=itemgetter(1))
+    if largest > UNLIKE_PACE:
+        by_device = all(record.row.bound_by in _PACED_BY_DEVICE for record in (one, other))
+        code = "unlike_pace_of_device" if by_device else "unlike_pace"
+        yield Reason(code, {"part": f"pace.{part}", "times": f"{1 + largest:.2f}"})
+
+
+def _part(pace: Pace, part: str) -> Pace:
+    return Pace(**{part: getattr(pace, part)})
+
+
+def _other_host(one: Machine, other: Machine) -> Iterator[Reason]:
+    """Whether they are two hosts of one kind, or nobody knows."""
+    if other_host(one, other) is not None:
+        yield Reason("other_host", {})
+    elif _is_known(one) != _is_known(other):
+        yield Reason("unknown_host", {})
+
+
+def _other_cards(one: Machine, other: Machine) -> Iterator[Reason]:
+    """Whether they are other cards of one host: two of one kind may differ by some percent."""
+    if cards(one) and cards(other) and cards(one) != cards(other) and other_host(one, other) is None:
+        yield Reason("other_cards", {})
+
+
+def _is_known(machine: Machine) -> bool:
+    return bool(machine.host_id or machine.boot_id or cards(machine))
+
+
+def _is_of_other_hosts(pair: tuple[Sequence[Measured], Sequence[Measured]]) -> bool:
+    old, new = pair
+    return any(_other_host(old[-1].machine, new[-1].machine))
+
+
+def _least(records: Sequence[Measured], threshold: float) -> float:
+    """The smallest effect that is told of `records`: the threshold, beyond rounding and what the clock can tell."""
     shortest_s = min(record.shortest_s for record in records)
-    return max(LEAST_EFFECT, RESOLUTION, _CLOCK_S / shortest_s)
+    return max(threshold, RESOLUTION, _CLOCK_S / shortest_s)
 
 
 @dataclass(frozen=True)
@@ -380,9 +462,29 @@ def _no_interval(side: _Side) -> Reason | None:
     what = "processes" if side.of_processes else "repeats"
     if len(side.values) < needed:
         return Reason(f"few_{what}", {"count": len(side.values), "needed": needed})
-    if len(side.values) >= INTERVAL_REPEATS and dependent(side.values):
-        return Reason(f"dependent_{what}", {})
-    return None
+    return Reason(f"dependent_{what}", {}) if dependent(side.values) else None
+
+
+def _order(old: _Side, new: _Side, *, sure: bool) -> Iterator[Reason]:
+    """What the order of the values says where nothing is decided; of values that overlap nothing beside an interval.
+
+    The chance is that of a permutation: if nothing had changed, each of the (n + m over n) ways to lay the values of
+    both sides in one order would be as likely. It is not told of values that depend on each other.
+    """
+    lowest, highest = math.exp(min(new.values) - max(old.values)), math.exp(max(new.values) - min(old.values))
+    what = "processes" if old.of_processes and new.of_processes else "repeats"
+    values: dict[str, str | int] = {"low": f"{lowest:.2f}", "high": f"{highest:.2f}"}
+    apart = "above" if lowest > 1 else "below" if highest < 1 else None
+    if apart is None:
+        if not sure:
+            yield Reason("overlap", {"all": f"all.{what}", **values})
+        return
+    ratio = math.exp(statistics.fmean(new.values) - statistics.fmean(old.values))
+    values |= {"each": f"each.{what}", "ratio": f"{ratio:.2f}"}
+    if dependent(old.values) or dependent(new.values):
+        yield Reason(f"{apart}_dependent", values)
+    else:
+        yield Reason(apart, values | {"times": math.comb(len(old.values) + len(new.values), len(old.values))})
 
 
 def _ratio(pairs: Sequence[tuple[_Side, _Side]], least: float) -> Ratio:

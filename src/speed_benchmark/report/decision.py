@@ -1,10 +1,20 @@
 """What a gate decides of the cells of a baseline: each one, or the exit status says so."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from speed_benchmark.report.compare import Comparison, Comparisons, Measured
 
 PASSED, REGRESSED, UNDECIDED = 0, 1, 3
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a gate was asked: the loss of speed that is let pass (0.03: 3 %), and the folders of both sides."""
+
+    max_regression: float
+    baseline: Path
+    new: Path
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class Decision:
 
 def decide(compared: Comparisons, max_regression: float) -> Decision:
     """What a gate that lets a loss of `max_regression` pass (0.03: 3 %) says."""
-    undecided = tuple(cell for cell in compared.cells if not cell.is_decided)
+    undecided = tuple(cell for cell in compared.cells if not cell.is_decided(max_regression))
     return Decision(
         count=len(compared.cells) + len(compared.only_before),
         regressed=tuple(cell for cell in compared.cells if cell.regressed(max_regression)),

@@ -4,17 +4,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Annotated
 
-from speed_benchmark.cell import INTERVAL_REPEATS
 from speed_benchmark.engines import registry
-from speed_benchmark.judge.statistics import INTERVAL_PROCESSES
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.report.columns import Column, Place, columns, distinct
-from speed_benchmark.report.compare import LEAST_EFFECT, Comparison, Comparisons, Measured
-from speed_benchmark.report.decision import PASSED, Decision, decide
-from speed_benchmark.report.layout import Filled, Marks, Table, fill, table, tables
+from speed_benchmark.report.compare import Comparison, Comparisons, Measured
+from speed_benchmark.report.decision import PASSED, Decision, Gate, decide
+from speed_benchmark.report.layout import Command, Filled, Marks, Table, fill, table, tables
 from speed_benchmark.report.reference import Published, matching, publication
+from speed_benchmark.report.remeasure import Effort, command, effort, same_but_length
 from speed_benchmark.report.rows import Row, order
 from speed_benchmark.report.words import SPEED_FIELDS, Language, SpeedDefinition, Words, words
 
@@ -93,19 +93,18 @@ def report(rows: Sequence[Row], language: Language, speed: SpeedDefinition) -> D
     return Document(language, speed, said["title"], (said[speed],), laid, data=rows, rows=rows)
 
 
-def comparison(
-    compared: Comparisons, language: Language, speed: SpeedDefinition, max_regression: float | None = None
-) -> Document:
-    """Two sets of records beside each other; with `max_regression`, what the gate says of each cell."""
-    said = words(language)
+def comparison(compared: Comparisons, language: Language, speed: SpeedDefinition, gate: Gate | None = None) -> Document:
+    """Two sets of records beside each other; with a `gate`, what that says of each cell."""
+    said, least = words(language), _percent(compared.threshold)
+    said = said | {"change.no_difference": said["change.no_difference"].format(least=least)}
     cells = sorted(compared.cells, key=lambda cell: order(cell.before[0].row))
-    data = [_compared_row(cell, said, speed, max_regression) for cell in cells]
-    intro = (said["ratio_is"].format(least=_percent(LEAST_EFFECT)), said[speed])
+    data = [_compared_row(cell, said, speed, gate) for cell in cells]
+    intro = (said["ratio_is"].format(least=least), said[speed])
     notes = _only("only_after", compared.only_after, said)
-    if max_regression is None:
+    if gate is None:
         notes = [*_only("only_before", compared.only_before, said), *notes]
     else:
-        notes += _gate_notes(compared, said, max_regression)
+        notes += _gate_notes(compared, said, gate)
     laid = _comparison_table(data, compared, said, notes)
     return Document(language, speed, said["comparison"], intro, (laid,), data)
 
@@ -173,9 +172,9 @@ def _names(records: Sequence[Measured], said: Words) -> str:
     return said["semicolon"].join(map(_name, sorted((one.row for one in records), key=order)))
 
 
-def _gate_notes(compared: Comparisons, said: Words, max_regression: float) -> list[str]:
+def _gate_notes(compared: Comparisons, said: Words, gate: Gate) -> list[str]:
     """What the gate decided and could not decide; the last line is why its exit status is what it is."""
-    decision, limit = decide(compared, max_regression), _percent(max_regression)
+    decision, limit = decide(compared, gate.max_regression), _percent(gate.max_regression)
     missing, undecided = decision.missing, [cell.before[-1] for cell in decision.undecided]
     sentences = {
         "undecided" if len(undecided) > 1 else "undecided_one": len(undecided),
@@ -189,11 +188,11 @@ def _gate_notes(compared: Comparisons, said: Words, max_regression: float) -> li
         for name, count in sentences.items()
         if count
     ]
-    return [*_losses(decision, said), *told]
+    return [*_losses(decision, said), *_remedies(decision, said, gate), *told]
 
 
 def _losses(decided: Decision, said: Words) -> list[str]:
-    """The undecided cells that seem to have lost much, each with its loss, and what would decide them."""
+    """The undecided cells that seem to have lost much, each with its loss."""
     if not decided.losses:
         return []
     names = said["semicolon"].join(
@@ -201,7 +200,58 @@ def _losses(decided: Decision, said: Words) -> list[str]:
         for cell in decided.losses
         if cell.ratio
     )
-    return [said["losses"].format(names=names, repeats=INTERVAL_REPEATS, processes=INTERVAL_PROCESSES)]
+    return [said["losses"].format(names=names)]
+
+
+def _remedies(decided: Decision, said: Words, gate: Gate) -> list[str]:
+    """What would decide the undecided cells: for each side the commands, one for all cells that differ in their input.
+
+    Where the speeds vary too much for that: how many repeats it would take, and what helps more.
+    """
+    notes: list[str] = []
+    possible: dict[str, list[tuple[Measured, Effort]]] = {"decide_new": [], "decide_baseline": []}
+    for cell in (cell for cell in decided.undecided if cell.ratio):
+        sides = {"decide_new": cell.after, "decide_baseline": cell.before}
+        efforts = {side: effort(cell, records, gate.max_regression) for side, records in sides.items()}
+        too_many = [one for one in efforts.values() if one and not one.is_possible]
+        if too_many:
+            notes.append(_too_many(cell, max(one.repeats * one.processes for one in too_many), said))
+            continue
+        for side, one in efforts.items():
+            possible[side] += [(sides[side][-1], one)] if one else []
+    for side, folder in (("decide_new", gate.new), ("decide_baseline", gate.baseline)):
+        for cells in _alike(possible[side]):
+            notes += _commands(side, cells, folder, said)
+    return notes
+
+
+def _too_many(cell: Comparison, repeats: int, said: Words) -> str:
+    """That no number of repeats that anybody makes decides a cell, with the ratio of its quiet pace if it has one."""
+    quiet = [one[-1].row.quiet_tokens_per_s for one in (cell.before, cell.after)]
+    ratio = quiet[1] / quiet[0] if quiet[0] and quiet[1] else None
+    known = "" if ratio is None else said["quiet_ratio"].format(ratio=f"{ratio:.3f}")
+    return said["too_many_repeats"].format(name=_name(cell.before[-1].row), repeats=f"{repeats:,}", quiet=known)
+
+
+def _alike(cells: Sequence[tuple[Measured, Effort]]) -> list[list[tuple[Measured, Effort]]]:
+    """The cells of which one command can measure all together, the shortest first."""
+    found: list[list[tuple[Measured, Effort]]] = []
+    for cell in sorted(cells, key=lambda cell: order(cell[0].row)):
+        same = next((group for group in found if same_but_length(group[0][0], cell[0])), None)
+        if same is None:
+            found.append([cell])
+        else:
+            same.append(cell)
+    return found
+
+
+def _commands(side: str, cells: Sequence[tuple[Measured, Effort]], folder: Path, said: Words) -> list[str]:
+    """The command for `cells`, and above it what it is for; none that can't be shown on one line."""
+    records, efforts = zip(*cells, strict=True)
+    shown = command(records, efforts, folder)
+    names = said["semicolon"].join(map(_name, (record.row for record in records)))
+    lead = said[side].format(names=names, software=records[0].row.software)
+    return [lead, Command(shown)] if shown.isprintable() else []
 
 
 def _sides(compared: Comparisons, said: Words) -> str:
@@ -212,7 +262,7 @@ def _sides(compared: Comparisons, said: Words) -> str:
     return said["semicolon"].join(said["label"].format(label=said[name], value=_ran_on(side)) for name, side in sides)
 
 
-def _compared_row(cell: Comparison, said: Words, speed: SpeedDefinition, max_regression: float | None) -> ComparedRow:
+def _compared_row(cell: Comparison, said: Words, speed: SpeedDefinition, gate: Gate | None) -> ComparedRow:
     first, ratio = cell.before[0].row, cell.ratio
     return ComparedRow(
         model=first.model,
@@ -227,7 +277,7 @@ def _compared_row(cell: Comparison, said: Words, speed: SpeedDefinition, max_reg
         ratio_low=ratio.low if ratio else None,
         ratio_high=ratio.high if ratio else None,
         change=cell.change,
-        regressed=None if max_regression is None else cell.regressed(max_regression),
+        regressed=None if gate is None else cell.regressed(gate.max_regression),
         reasons=tuple(reason.text(said) for reason in cell.reasons),
         reason_codes=tuple(reason.code for reason in cell.reasons),
         before_record_ids=tuple(one.row.record_id for one in cell.before),

@@ -23,6 +23,12 @@ class Line:
     record_id: str
 
 
+class Command(str):
+    """A note that is a command for a shell: shown as it is, on a line of its own."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Table:
     """A table ready to be written in any markup. The first `spanned` columns repeat from row to row.

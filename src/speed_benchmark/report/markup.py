@@ -3,10 +3,10 @@
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from speed_benchmark.report.documents import Document
-from speed_benchmark.report.layout import Table
+from speed_benchmark.report.layout import Command, Table
 from speed_benchmark.terminal import one_line
 
 # What is markup within a line of text, and what makes a list, a directive or a rule of one that begins with it.
@@ -24,7 +24,7 @@ def markdown(document: Document) -> str:
         head, *body = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in rows]
         parts += [f"### {_markdown(table.title)}" if table.title else "", _markdown(table.conditions)]
         parts.append("\n".join([head, "| " + " | ".join(rule) + " |", *body]))
-        parts.append("\n".join(f"- {_markdown(note)}" for note in table.notes))
+        parts.append(_notes(table.notes, _markdown, ""))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -35,8 +35,14 @@ def rst(document: Document) -> str:
     for table in document.tables:
         heading = _rst(table.title)
         parts += [heading and f"{heading}\n{'-' * _width(heading)}", _rst(table.conditions), _grid(table)]
-        parts.append("\n".join(f"- {_rst(note)}" for note in table.notes))
+        parts.append(_notes(table.notes, _rst, "  ::\n\n"))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _notes(notes: Sequence[str], escaped: Callable[[str], str], block: str) -> str:
+    """A list of `notes`; a command is an indented block of code, begun by `block`, in the item above it."""
+    lines = [f"\n{block}      {note}\n\n" if isinstance(note, Command) else f"- {escaped(note)}\n" for note in notes]
+    return "".join(lines).rstrip("\n")
 
 
 def _grid(table: Table) -> str:

@@ -36,6 +36,21 @@
     return text && words.label.replace("{label}", () => named.get(name).label).replace("{value}", () => text);
   };
 
+  // A bar of the parts of a decoding step, and below it what each is, so that it is read without its colours too.
+  const stacked = (shares) => {
+    const value = make("dd"), bar = make("div", undefined, "stack"), legend = make("ul", undefined, "legend");
+    for (const [part, share] of shares.filter(([, share]) => share >= 0.0005)) {
+      const slice = make("span"), swatch = make("span", undefined, "swatch"), item = make("li");
+      slice.style.flexGrow = share;
+      slice.style.background = swatch.style.background = `var(--step-${part})`;
+      item.append(swatch, `${words[`step.${part}`]} ${(100 * share).toFixed(1)} %`);
+      bar.append(slice);
+      legend.append(item);
+    }
+    value.append(bar, legend);
+    return value;
+  };
+
   // A record, whole.
   const dialog = $("#record");
   const show = (id) => {
@@ -46,6 +61,7 @@
       const value = shown(column, record);
       if (value) list.append(make("dt", column.label), make("dd", value));
     }
+    if (record.step_shares) list.append(make("dt", words.step), stacked(record.step_shares));
     dialog.querySelector("h2").textContent = `${record.model} · ${record.quantization ?? ""} · ${record.context_length}`;
     dialog.querySelector("dl").replaceWith(list);
     if (!dialog.open) dialog.showModal();

@@ -1,8 +1,6 @@
 """What a sweep would do: its loads, what they need, whether it fits, and how long it takes."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -12,57 +10,56 @@ from rich.table import Table
 from speed_benchmark.cell import Cell
 from speed_benchmark.machine.device import Device, device
 from speed_benchmark.models.config import Config
-from speed_benchmark.record.folder import read
-from speed_benchmark.record.record import Record
 from speed_benchmark.run import estimate
+from speed_benchmark.run.forecast import Range
+from speed_benchmark.run.outlook import Outlook
 from speed_benchmark.run.plan import LoadGroup, known_config
 from speed_benchmark.run.resume import Survey, missing
-from speed_benchmark.run.stored import Stored
 from speed_benchmark.terminal import console as terminal
 
 _GIB = 2**30
 _WIDEST = 400
-_LONGEST_S = 10**13  # of what a timedelta can say
+# Up to so many seconds, and minutes, a time is said in them.
+_SECONDS, _MINUTES = 120, 120
 _NAMES = ("model", "engine", "input", "batch", "GPUs")
-_COLUMNS = (*_NAMES, "weights", "cache", "activations", "needs (GiB)", "fits", "time")
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A line of the table, and the seconds of its load; 0 where they are unknown."""
-
-    cells: tuple[str, ...]
-    seconds: float
+_COLUMNS = (*_NAMES, "weights", "cache", "activations", "needs (GiB)", "fits", "tokens/s", "time")
 
 
 def print_plan(groups: Sequence[LoadGroup], survey: Survey, rounds: int) -> None:
     """Print a line for each load that is missing of `groups` until each cell is there `rounds` times, and their sum."""
     found = survey.found
     left = list(missing(groups, found, rounds))
-    scales = estimate.calibration(_with_configs(found))
-    rows = [_row(group, scales) for group in left]
+    outlook = Outlook(left, survey.folder)
     console = terminal()
     if left:
-        _print_whole(console, _table([row.cells for row in rows]))
+        _print_whole(console, _table([_row(group, outlook, number) for number, group in enumerate(left)]))
     cells = sum(len(group.cells) for group in left)
     console.print(f"{cells} cells in {len(left)} loads; {len(found)} are measured already")
     for line in survey.lines():
         console.print(line, soft_wrap=True)
     if left:
-        basis = "scaled by what is measured already" if scales else "a rough guess until something is measured here"
-        seconds = sum(row.seconds for row in rows)
-        console.print(f"about {timedelta(seconds=min(round(seconds), _LONGEST_S))} one after the other, {basis}")
+        basis = "a rough guess until something is measured here"
+        if outlook.records:
+            basis = f"by {outlook.records} record{'s' * (outlook.records > 1)} of this machine"
+        console.print(f"{time_range(outlook.total())} one after the other, {basis}", soft_wrap=True)
 
 
-def _with_configs(found: Iterable[Stored]) -> Iterator[tuple[Record, Config | None]]:
-    """Each stored record with its model's config; one at a time, for there may be many."""
-    for one in found:
-        record = read(one.path)
-        yield record, known_config(record.cell.model)
+def time_range(seconds: Range) -> str:
+    """From when to when something will be done, as `3 to 5 min`."""
+    minutes = seconds.high >= _SECONDS
+    hours = seconds.high >= 60 * _MINUTES
+    size, unit = (3600, "h") if hours else (60, "min") if minutes else (1, "s")
+    return f"{_range(seconds.low / size, seconds.high / size)} {unit}"
 
 
-def _row(group: LoadGroup, scales: dict[str, float]) -> _Row:
-    """The line of `group`; `scales` is what measured times are to estimated ones, by engine."""
+def _range(low: float, high: float) -> str:
+    """Both figures with two digits, large ones whole; one where they are alike."""
+    shown = [f"{value:.2g}" if value < 100 else f"{value:,.0f}" for value in (low, high)]
+    return " to ".join(dict.fromkeys(shown))
+
+
+def _row(group: LoadGroup, outlook: Outlook, number: int) -> tuple[str, ...]:
+    """The line of `group`, which has this number in the outlook."""
     longest = group.cells[-1]
     name = (
         longest.model.model_id_or_path,
@@ -71,16 +68,16 @@ def _row(group: LoadGroup, scales: dict[str, float]) -> _Row:
         str(longest.workload.batch_size),
         str(len(group.gpus) or "CPU"),
     )
-    config = known_config(longest.model)
-    if config is None or not estimate.known_shape(config):
-        return _Row((*name, "", "", "", "", "unknown", "unknown"), 0.0)
+    config, seconds, speed = known_config(longest.model), outlook.seconds(number), outlook.tokens_per_s(number)
+    if config is None or seconds is None:
+        return (*name, "", "", "", "", "unknown", "", "unknown")
     on = device(group.gpus)
     memory = estimate.memory(longest, config, on)
     parts = (memory.weight_bytes, memory.kv_cache_bytes, memory.activation_bytes, memory.total_bytes)
     fitting = [cell for cell in group.cells if estimate.misfit(cell, config, on) is None]
-    seconds = _seconds(fitting, config, on, scales)
-    shown = (*(f"{part / _GIB:.2f}" for part in parts), _fits(group, fitting, config, on))
-    return _Row((*name, *shown, str(timedelta(seconds=min(round(seconds), _LONGEST_S)))), seconds)
+    needs = (f"{part / _GIB:.2f}" for part in parts)
+    speeds = _range(speed.low, speed.high) if speed else ""
+    return (*name, *needs, _fits(group, fitting, config, on), speeds, time_range(seconds) if fitting else "")
 
 
 def _fits(group: LoadGroup, fitting: Sequence[Cell], config: Config, on: Device) -> str:
@@ -88,15 +85,6 @@ def _fits(group: LoadGroup, fitting: Sequence[Cell], config: Config, on: Device)
     if len(fitting) < len(group.cells):
         return f"{len(fitting)} of {len(group.cells)}" if fitting else "no"
     return "yes" if estimate.fits(group.cells[-1], config, on) else "tight"
-
-
-def _seconds(cells: Sequence[Cell], config: Config, on: Device, scales: dict[str, float]) -> float:
-    """How long the cells of one load take, each in as many processes as it asks for."""
-    if not cells:
-        return 0.0
-    loads_s = estimate.load_s(cells[-1], config, on) * max(cell.protocol.processes for cell in cells)
-    requests_s = sum(estimate.requests_s(cell, config, on) * cell.protocol.processes for cell in cells)
-    return loads_s + scales.get(cells[-1].settings.engine, 1.0) * requests_s
 
 
 def _listed(inputs: Sequence[int]) -> str:

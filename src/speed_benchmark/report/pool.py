@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speed_benchmark.judge.judge import judge
-from speed_benchmark.judge.judgement import Finding, Judged, Severity, Verdict
+from speed_benchmark.judge.judge import judge, verdict
+from speed_benchmark.judge.judgement import Finding, Judged
 from speed_benchmark.judge.moments import moments
 from speed_benchmark.machine.describe import difference
 from speed_benchmark.record.folder import read
-from speed_benchmark.record.machine import Machine
+from speed_benchmark.record.machine import Machine, Pace
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Sample
 from speed_benchmark.report.gather import Found
@@ -34,7 +34,10 @@ SPREAD = frozenset(
         "outlier",
         "precision_not_reached",
         "trend",
+        "two_paces",
+        "wide_first_token",
         "wide_interval",
+        "wide_percentiles",
         "wide_spread",
     }
 )
@@ -59,7 +62,7 @@ class Entry:
     @property
     def is_disturbed(self) -> bool:
         """Whether something other than the spread of its repeats is to be doubted."""
-        return any(one.severity is not Severity.NOTE and one.code not in SPREAD for one in self.findings)
+        return any(one.doubts_speed and one.code not in SPREAD for one in self.findings)
 
 
 def entry(found: Found, language: Language) -> Entry:
@@ -89,13 +92,16 @@ def pooled(records: Sequence[Record]) -> Record:
     newest, first = records[-1], 0
     samples: list[Sample] = []
     warmups: list[Sample] = []
+    host_paces: list[Pace] = []
     for record in records:
         samples += [_moved(sample, first) for sample in record.samples]
         warmups += [_moved(sample, first) for sample in record.warmups]
+        host_paces += [pace.model_copy(update={"process": pace.process + first}) for pace in record.host_paces]
         first += record.cell.protocol.processes
     protocol = replace(newest.cell.protocol, processes=first)
     cell = replace(newest.cell, protocol=protocol)
-    return newest.model_copy(update={"cell": cell, "samples": tuple(samples), "warmups": tuple(warmups)})
+    parts = {"samples": tuple(samples), "warmups": tuple(warmups), "host_paces": tuple(host_paces)}
+    return newest.model_copy(update={"cell": cell, **parts})
 
 
 def _alike(record: Record) -> tuple[object, ...]:
@@ -179,7 +185,8 @@ def _row_of_pool(pool: Sequence[Entry], language: Language, again: Callable[[Pat
     whole = pooled([again(entry.path) for entry in pool])
     opinion = judge(whole)
     findings = _findings(opinion.findings, pool)
-    judgement = opinion.model_copy(update={"findings": findings, "verdict": _verdict(findings)})
+    verdicts = {name: verdict(findings, name) for name in opinion.verdicts}
+    judgement = opinion.model_copy(update={"findings": findings, "verdict": verdict(findings), "verdicts": verdicts})
     ids = tuple(entry.row.record_id for entry in reversed(pool))
     return row(Judged(whole, judgement), pool[-1].row.file, language).model_copy(update={"record_ids": ids})
 
@@ -189,11 +196,6 @@ def _findings(of_pool: Sequence[Finding], pool: Sequence[Entry]) -> tuple[Findin
     others = [one for entry in pool for one in entry.findings if one.code not in SPREAD]
     first = {one.code: one for one in reversed(others)}
     return (*(one for one in of_pool if one.code in SPREAD), *first.values())
-
-
-def _verdict(findings: Sequence[Finding]) -> Verdict:
-    doubtful = any(one.severity is not Severity.NOTE for one in findings)
-    return Verdict.DOUBTFUL if doubtful else Verdict.VALID
 
 
 def _moved(sample: Sample, processes: int) -> Sample:

@@ -12,7 +12,7 @@ from speed_benchmark.cell import OptionValue, options
 from speed_benchmark.engines import registry
 from speed_benchmark.errors import UserError
 from speed_benchmark.judge import statistics, texts
-from speed_benchmark.judge.judgement import Finding, Judged, Quantity, Severity, Verdict
+from speed_benchmark.judge.judgement import Depth, Finding, Judged, Quantity, QuantityName, Summary, Verdict
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.record.machine import Machine
 from speed_benchmark.record.outcome import Outcome
@@ -39,11 +39,13 @@ class Row(Frozen):
 
     Every figure is the record's own or recomputed from its samples, under the name that it has in the record or in its
     judgement. `model` is the name without its publisher and without the weight format, which is `quantization`.
-    `memory_bytes` is what the report means by memory: on GPUs the peak that PyTorch's allocator handed out, or for an
-    engine that takes its memory in advance what this cell needs of it; on the CPU the peak resident memory.
+    `memory_bytes` is what the report means by memory: on GPUs `as_started_bytes`, what the engine's tensors took at the
+    worst moment as it was started here, or for an engine that takes its memory in advance would have with this cell's
+    cache alone; on the CPU the peak resident memory.
     `first_request_s` is that of the first process, a warm-up where there is one; `inter_token_s` are percentiles of the
-    gaps between tokens. `reasons` say why the record is doubtful, invalid or without a speed. `older` records are left
-    out of tables: newer ones of the same cell on the same machine stand there.
+    gaps between tokens, `step_shares` the parts of a decoding step. `reasons` say why the record is doubtful, invalid
+    or without a speed. `older` records are left out of tables: newer ones of the same cell on the same machine stand
+    there.
     """
 
     model: Annotated[str, Column(where=_TABLES)]
@@ -65,19 +67,55 @@ class Row(Frozen):
     ] = None
     repeat_tokens_per_s: Annotated[tuple[float, ...], Column(unit="tokens/s", digits=2, where=_DETAILS)] = ()
     total_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_PAGE)] = None
-    decode_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_PAGE)] = None
+    decode_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_RUN, varies=("run",))] = None
+    quiet_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_RUN, varies=("run",))] = None
+    slow_share: Annotated[float | None, Column(unit="%", digits=1, where=_DETAILS)] = None
     prefill_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_DETAILS)] = None
     sequence_generation_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_DETAILS)] = None
     sequence_decode_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_DETAILS)] = None
     time_to_first_token_s: Annotated[float | None, Column(unit="ms", digits=2, where=_CHART)] = None
     time_to_last_first_token_s: Annotated[float | None, Column(unit="ms", digits=2, where=_DETAILS)] = None
     inter_token_latency_p50_s: Annotated[float | None, Column(unit="ms", digits=2, where=_PAGE)] = None
+    inter_token_latency_p50_s_minimum: Annotated[
+        float | None,
+        Column(
+            label="inter_token_latency_p50_s_range",
+            unit="ms",
+            digits=2,
+            where=_DETAILS,
+            to="inter_token_latency_p50_s_maximum",
+        ),
+    ] = None
+    inter_token_latency_p50_s_maximum: float | None = None
     inter_token_latency_p90_s: Annotated[float | None, Column(unit="ms", digits=2, where=_DETAILS)] = None
+    inter_token_latency_p90_s_minimum: Annotated[
+        float | None,
+        Column(
+            label="inter_token_latency_p90_s_range",
+            unit="ms",
+            digits=2,
+            where=_DETAILS,
+            to="inter_token_latency_p90_s_maximum",
+        ),
+    ] = None
+    inter_token_latency_p90_s_maximum: float | None = None
     inter_token_latency_p99_s: Annotated[float | None, Column(unit="ms", digits=2, where=_DETAILS)] = None
+    inter_token_latency_p99_s_minimum: Annotated[
+        float | None,
+        Column(
+            label="inter_token_latency_p99_s_range",
+            unit="ms",
+            digits=2,
+            where=_DETAILS,
+            to="inter_token_latency_p99_s_maximum",
+        ),
+    ] = None
+    inter_token_latency_p99_s_maximum: float | None = None
     inter_token_s: tuple[float, ...] = ()
     memory_bytes: Annotated[
         int | None, Column(unit="GiB", digits=2, where=("report", "run", "page", "details", "chart"))
     ] = None
+    as_started_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
     minimum_to_run_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
     allocator_peak_allocated_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
     allocator_peak_reserved_bytes: Annotated[int | None, Column(unit="GiB", digits=2, where=_DETAILS)] = None
@@ -88,11 +126,40 @@ class Row(Frozen):
     mfu: Annotated[float | None, Column(unit="%", digits=1, where=_DETAILS)] = None
     decode_limit_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_DETAILS)] = None
     device_busy_share: Annotated[float | None, Column(unit="%", digits=1, where=_DETAILS)] = None
+    device_tokens_per_s: Annotated[float | None, Column(unit="tokens/s", digits=2, where=_PAGE)] = None
+    device_s_per_token: Annotated[float | None, Column(unit="ms", digits=3, where=_DETAILS)] = None
+    host_share: Annotated[float | None, Column(unit="%", digits=1, where=_DETAILS)] = None
+    step_shares: tuple[tuple[str, float], ...] = ()
     bound_by: Annotated[str, Column(where=_DETAILS, worded=True)] = ""
+    slope_s_per_token: Annotated[float | None, Column(unit="ns", digits=1, where=_DETAILS)] = None
+    slope_low_s_per_token: Annotated[
+        float | None, Column(label="slope_range", unit="ns", digits=1, where=_DETAILS, to="slope_high_s_per_token")
+    ] = None
+    slope_high_s_per_token: float | None = None
+    roof_slope_s_per_token: Annotated[float | None, Column(unit="ns", digits=1, where=_DETAILS)] = None
+    at_8k_tokens_per_s: float | None = None
+    at_8k_tokens_per_s_low: Annotated[
+        float | None,
+        Column(label="at_8k", unit="tokens/s", digits=1, where=_DETAILS, to="at_8k_tokens_per_s_high"),
+    ] = None
+    at_8k_tokens_per_s_high: float | None = None
+    at_32k_tokens_per_s: float | None = None
+    at_32k_tokens_per_s_low: Annotated[
+        float | None,
+        Column(label="at_32k", unit="tokens/s", digits=1, where=_DETAILS, to="at_32k_tokens_per_s_high"),
+    ] = None
+    at_32k_tokens_per_s_high: float | None = None
+    at_128k_tokens_per_s: float | None = None
+    at_128k_tokens_per_s_low: Annotated[
+        float | None,
+        Column(label="at_128k", unit="tokens/s", digits=1, where=_DETAILS, to="at_128k_tokens_per_s_high"),
+    ] = None
+    at_128k_tokens_per_s_high: float | None = None
     per_generated_token_joules: Annotated[float | None, Column(unit="J", digits=2, where=_CHART)] = None
     load_s: Annotated[float | None, Column(unit="s", digits=1, where=_DETAILS)] = None
     first_request_s: Annotated[float | None, Column(unit="s", digits=1, where=_DETAILS)] = None
     machine: Annotated[str, Column(where=_REPORT, varies=_DIFFERING, said="bare", rank=-1)]
+    host_id: Annotated[str, Column(where=_REPORT, varies=_DIFFERING, rank=-1)] = ""
     driver: Annotated[str, Column(where=_REPORT, varies=_DIFFERING, rank=-1)] = ""
     software: Annotated[str, Column(where=_REPORT, varies=_DIFFERING, said="bare", rank=-1)]
     sampling: Annotated[str, Column(where=_REPORT, varies=_DIFFERING)]
@@ -108,6 +175,7 @@ class Row(Frozen):
     processes: Annotated[int, Column(where=_DETAILS)] = 1
     outcome: Annotated[str, Column(where=_PAGE, worded=True)]
     verdict: Annotated[str, Column(where=_RUN, worded=True)]
+    doubtful_parts: Annotated[tuple[str, ...], Column(where=_DETAILS, worded=True)] = ()
     note: Annotated[str, Column(where=_TABLES)] = ""
     predicted: bool = False
     simulated: bool = False
@@ -166,7 +234,9 @@ def row(judged: Judged, file: str, language: Language = "en") -> Row:
         "generation_tokens_per_s_stdev": speed.stdev if speed else None,
         "repeat_tokens_per_s": tuple(statistics.generation_tokens_per_s(sample) for sample in requests),
         "inter_token_s": _gap_percentiles(requests),
+        **_depth(judged.judgement.depth),
         "memory_bytes": memory_bytes(judged),
+        "step_shares": tuple(judged.judgement.step.shares.items()) if judged.judgement.step else (),
         "per_generated_token_joules": _joules_per_token(record),
         "first_request_s": first_request_s(record),
         "machine": hardware(record.machine, said),
@@ -176,12 +246,14 @@ def row(judged: Judged, file: str, language: Language = "en") -> Row:
         "repeats": len(record.samples),
         "warmups": len(record.warmups),
         "note": _note(judged, said),
+        "doubtful_parts": _doubtful_parts(judged),
         "findings": tuple(finding.code for finding in judged.judgement.findings),
         "reasons": _reasons(judged, language),
         "notes": _notes(judged, language),
         "file": file,
         "record_ids": (record.record_id,),
     }
+    named |= _ranges(summary) if summary else {}
     return Row(**_found(judged, Row.model_fields.keys() - named.keys()), **named)
 
 
@@ -208,9 +280,23 @@ def memory_bytes(judged: Judged) -> int | None:
         return None
     if not record.gpus:
         return summary.memory.host_peak_rss_bytes
-    if record.loaded and record.loaded.preallocates:
-        return summary.need.minimum_to_run_bytes if summary.need else None
-    return summary.memory.allocator_peak_allocated_bytes
+    return summary.need.as_started_bytes if summary.need else None
+
+
+def _depth(found: Depth | None) -> dict[str, object]:
+    """The slope of decoding and the speeds at depth, by the names of their columns."""
+    if found is None:
+        return {}
+    values: dict[str, object] = {name: value for name, value in found if name != "speeds"}
+    for speed in found.speeds:
+        name = f"at_{thousands(speed.context_tokens)}_tokens_per_s"
+        values |= {name: speed.decode_tokens_per_s, f"{name}_low": speed.low, f"{name}_high": speed.high}
+    return values
+
+
+def thousands(tokens: int) -> str:
+    """A length as users say it: 8k for 8192."""
+    return f"{tokens // 1024}k"
 
 
 def first_request_s(record: Record) -> float | None:
@@ -278,7 +364,15 @@ def _found(judged: Judged, names: Iterable[str]) -> dict[str, object]:
     """The values of `names` in the parts of a record; the first part that has one counts."""
     record, judgement = judged.record, judged.judgement
     summary, cell = judgement.summary, record.cell
-    results = (summary, summary and summary.need, summary and summary.memory, judgement.roofline, judgement)
+    results = (
+        summary,
+        summary and summary.need,
+        summary and summary.memory,
+        judgement.roofline,
+        judgement.step,
+        judgement.paces,
+        judgement,
+    )
     asked = (cell.workload, cell.settings, cell.protocol)
     parts = (*results, record.loaded, *asked, record.checkpoint, record.machine, record)
     values: dict[str, object] = {}
@@ -332,7 +426,7 @@ def _note(judged: Judged, said: Words) -> str:
 def _reasons(judged: Judged, language: Language) -> tuple[str, ...]:
     """What is to be doubted, with its cure, and why it has no speed."""
     said, cause = words(language), judged.record.cause
-    doubts = [_explained(one, language) for one in judged.judgement.findings if one.severity is not Severity.NOTE]
+    doubts = [_explained(one, language) for one in judged.judgement.findings if one.doubts_speed]
     if cause:
         stage = said.get(f"stage.{cause.stage}", cause.stage)
         doubts.append(said["cause_at" if stage else "cause"].format(stage=stage, message=cause.message))
@@ -340,7 +434,23 @@ def _reasons(judged: Judged, language: Language) -> tuple[str, ...]:
 
 
 def _notes(judged: Judged, language: Language) -> tuple[str, ...]:
-    return tuple(texts.text(one, language) for one in judged.judgement.findings if one.severity is Severity.NOTE)
+    return tuple(texts.text(one, language) for one in judged.judgement.findings if not one.doubts_speed)
+
+
+def _doubtful_parts(judged: Judged) -> tuple[QuantityName, ...]:
+    """What is doubtful of a record whose speed is not."""
+    judgement = judged.judgement
+    if judgement.verdict is not Verdict.VALID:
+        return ()
+    return tuple(name for name, verdict in judgement.verdicts.items() if verdict is not Verdict.VALID)
+
+
+def _ranges(summary: Summary) -> dict[str, float]:
+    """Of each percentile of the gaps between tokens the lowest and the highest repeat."""
+    percentiles = {name: value for name, value in summary if name.startswith("inter_token_latency") and value}
+    return {
+        f"{name}_{end}": getattr(value, end) for name, value in percentiles.items() for end in ("minimum", "maximum")
+    }
 
 
 def _explained(finding: Finding, language: Language) -> str:

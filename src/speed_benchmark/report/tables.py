@@ -14,8 +14,8 @@ from rich.table import Table as RichTable
 from speed_benchmark.judge.reading import read
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.explain import explain
+from speed_benchmark.report.layout import Command, outcome, placed
 from speed_benchmark.report.layout import bars as speed_bars
-from speed_benchmark.report.layout import outcome, placed
 from speed_benchmark.report.rows import Row, row
 from speed_benchmark.report.words import Language, Words, words
 from speed_benchmark.run.stored import Stored
@@ -59,7 +59,7 @@ def print_document(document: Document, console: Console | None = None) -> None:
         console.print(table.conditions, style="dim")
         _print_whole(console, _table(table.columns, table.numeric, [line.cells for line in table.lines], table.spanned))
         for note in table.notes:
-            console.print(note)
+            console.print(f"  {note}" if isinstance(note, Command) else note, soft_wrap=isinstance(note, Command))
         console.print(*bars(table.bars), sep="\n", soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from speed_benchmark.errors import UserError
 from speed_benchmark.report import documents, pool, samples
 from speed_benchmark.report.compare import Comparisons, Measured, Unlike, measured
 from speed_benchmark.report.compare import compare as compare_records
-from speed_benchmark.report.decision import decide
+from speed_benchmark.report.decision import Gate, decide
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.formats import opened, put, render
 from speed_benchmark.report.gather import Found, Gathering
@@ -55,15 +55,15 @@ def compare(
     form: TextFormat,
     language: Language,
     speed: SpeedDefinition,
-    across_machines: bool,
-    across_protocols: bool,
+    across: frozenset[Unlike],
+    threshold: str,
     out: Path | None,
 ) -> int:
     """Compare the records of two folders; those of unlike machines or protocols only `across` them."""
+    least = _share("--threshold", threshold)
     old, new = Gathering("BEFORE", [before]), Gathering("AFTER", [after])
-    accepted: dict[Unlike, bool] = {"machine": across_machines, "protocol": across_protocols}
-    across = frozenset(name for name, accept in accepted.items() if accept)
-    compared = _compare(_measured(old, speed, language), _measured(new, speed, language), (before, after), across)
+    kept = _measured(old, speed, language), _measured(new, speed, language)
+    compared = _compare(*kept, (before, after), across, least)
     _show(documents.comparison(compared, language, speed), form, out)
     return max(old.status, new.status)
 
@@ -75,15 +75,25 @@ def gate(
     form: TextFormat,
     language: Language,
     speed: SpeedDefinition,
+    across: frozenset[Unlike],
+    threshold: str,
     out: Path | None,
 ) -> int:
     """Compare, and end in 1 where a cell of the baseline regressed or is missing, in 3 where one is undecided."""
-    limit = _share("--max_regression", max_regression)
+    asked = Gate(_share("--max_regression", max_regression), baseline, new)
+    least = _share("--threshold", threshold)
     old, now = Gathering("--baseline", [baseline]), Gathering("NEW", [new])
-    compared = _compare(_measured(old, speed, language), _measured(now, speed, language), (baseline, new))
-    _show(documents.comparison(compared, language, speed, limit), form, out)
+    kept = _measured(old, speed, language), _measured(now, speed, language)
+    compared = _compare(*kept, (baseline, new), across, least)
+    _show(documents.comparison(compared, language, speed, asked), form, out)
     damaged = max(old.status, now.status)
-    return damaged or decide(compared, limit).status
+    return damaged or decide(compared, asked.max_regression).status
+
+
+def across(*, machines: bool, protocols: bool) -> frozenset[Unlike]:
+    """The differences in spite of which records are compared."""
+    accepted: dict[Unlike, bool] = {"machine": machines, "protocol": protocols}
+    return frozenset(name for name, accept in accepted.items() if accept)
 
 
 def reference(paths: Sequence[Path], form: Format, language: Language, out: Path | None, plots: Path | None) -> int:
@@ -123,9 +133,10 @@ def _compare(
     before: Sequence[Measured],
     after: Sequence[Measured],
     named: tuple[Path, Path],
-    across: frozenset[Unlike] = frozenset(),
+    across: frozenset[Unlike],
+    threshold: float,
 ) -> Comparisons:
-    compared = compare_records(before, after, across)
+    compared = compare_records(before, after, across, threshold)
     if not compared.cells:
         cure = f"has no cell in common with {named[1]}: the same model, workload and engine settings"
         raise UserError("BEFORE", named[0], cure)

@@ -8,7 +8,7 @@ from typing import Any
 
 from speed_benchmark.cell import Cell
 from speed_benchmark.record.engine import Sampling
-from speed_benchmark.record.machine import Colocation, DevicePeaks, Machine, MachineState
+from speed_benchmark.record.machine import Colocation, DevicePeaks, Machine, MachineState, Pace
 from speed_benchmark.record.outcome import Cause, Outcome
 from speed_benchmark.record.record import Checkpoint, Profile, Provenance, Record, TokenCost
 from speed_benchmark.record.sample import Audit, Sample
@@ -51,6 +51,7 @@ class Draft:
     sampling: Sampling | None = None
     warmups: list[Sample] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    host_paces: list[Pace] = field(default_factory=list)
     audit: Audit | None = None
     profile: Profile | None = None
 
@@ -87,6 +88,7 @@ class Draft:
             machine=surroundings.machine,
             machine_before=self.before or surroundings.after,
             machine_after=surroundings.after,
+            host_paces=tuple(self.host_paces),
             provenance=surroundings.provenance,
         )
 
@@ -148,6 +150,9 @@ class Collector:
                     draft.loaded = event
             case events.Prompted():
                 self.current.prompt, self.current.sampling = event.kind, event.sampling
+            case events.Paced():
+                draft = self.current
+                draft.host_paces.append(event.pace.model_copy(update={"process": draft.finished}))
             case events.Sampled():
                 self._add(event)
             case events.Audited():

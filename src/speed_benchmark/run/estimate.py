@@ -1,37 +1,24 @@
-"""What a cell will take, from its config and the device: memory, the least number of GPUs, time.
+"""What a cell will take of memory, from its config and the device, and the least number of GPUs.
 
-What depends on the engine is asked of its settings (`engines.settings`): how it splits a model, for how many tokens it
-makes room, what it takes beyond memory and arithmetic.
+What depends on the engine is asked of its settings (`engines.settings`): how it splits a model, and for how many tokens
+it makes room. How long it takes is forecast in `run.forecast`.
 """
 
 import json
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
 
-from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell, EngineSettings, canonical_json
+from speed_benchmark.cell import Cell, EngineSettings, canonical_json
 from speed_benchmark.engines import registry
-from speed_benchmark.engines.settings import Overhead
 from speed_benchmark.machine.device import Device, device
 from speed_benchmark.models import checkpoint
 from speed_benchmark.models.config import Config
-from speed_benchmark.record.outcome import Outcome
-
-if TYPE_CHECKING:
-    from speed_benchmark.record.record import Record
-
 
 # What the driver and fragments leave of a GPU: in the Qwen2.5 report 93 % fitted, and 95 % did not.
 USABLE_SHARE = 0.94
 # cuBLAS keeps so much for itself on each GPU.
 WORKSPACE_BYTES = 32 * 2**20
-# The share of the theoretical memory bandwidth, and the operations/s, that large models reach.
-BANDWIDTH_SHARE = 0.9
-GPU_FLOPS_PER_S = 1.5e14
-CPU_FLOPS_PER_S = 1e11
-LOAD_BYTES_PER_S = 1e9
 
 
 @dataclass(frozen=True)
@@ -117,71 +104,6 @@ def least_gpus(cell: Cell, config: Config, pool: Sequence[int]) -> int:
     usable = [gpus for gpus in range(1, len(pool) + 1) if can_split(cell.settings, heads, gpus)]
     fitting = (gpus for gpus in usable if fits(cell, config, replace(all_of_them, gpus=gpus)))
     return next(fitting, usable[-1])
-
-
-def request_s(cell: Cell, config: Config, on: Device) -> float:
-    """Seconds of one request: the prompts at the pace of arithmetic, then each step at that of memory or of the host.
-
-    A step reads the weights once, and the key-value cache of each sequence. For a quick measurement, of both windows.
-    """
-    prefills, steps = (2, 2 * QUICK_WINDOW_TOKENS) if cell.protocol.quick else (1, cell.workload.generate_length)
-    return prefills * _prefill_s(cell, config, on) + steps * _step_s(cell, config, on)
-
-
-def first_request_s(cell: Cell, config: Config, on: Device) -> float:
-    """Seconds that the first request of a process takes beyond what the later ones do."""
-    return _overhead(cell, config, on).first_request_s
-
-
-def requests_s(cell: Cell, config: Config, on: Device) -> float:
-    """Seconds of all requests of one process of `cell`, if it repeats no more often than it has to."""
-    count = cell.protocol.warmups + cell.protocol.repeats
-    return first_request_s(cell, config, on) + count * request_s(cell, config, on)
-
-
-def load_s(cell: Cell, config: Config, on: Device) -> float:
-    """Seconds of starting the engine and loading the weights."""
-    return _overhead(cell, config, on).start_s + weight_bytes(config) / LOAD_BYTES_PER_S
-
-
-def calibration(records: Iterable[tuple["Record", Config | None]]) -> dict[str, float]:
-    """Engine -> measured over estimated time of requests: the median of the records, each with its config."""
-    ratios: dict[str, list[float]] = {}
-    for record, config in records:
-        if record.outcome is Outcome.OK and record.samples and config and known_shape(config):
-            ratio = measured_over_estimated(record, config, device(record.gpus))
-            ratios.setdefault(record.cell.settings.engine, []).append(ratio)
-    return {engine: statistics.median(values) for engine, values in ratios.items()}
-
-
-def measured_over_estimated(record: "Record", config: Config, on: Device) -> float:
-    """How long the requests of a record took, against what is estimated for as many of them."""
-    cell, requests = record.cell, (*record.warmups, *record.samples)
-    count = len(requests) / (2 if cell.protocol.quick else 1)
-    first_s = cell.protocol.processes * first_request_s(cell, config, on)
-    return sum(request.duration_s for request in requests) / (first_s + count * request_s(cell, config, on))
-
-
-def _prefill_s(cell: Cell, config: Config, on: Device) -> float:
-    """Seconds of the prompts of a request: at least two operations for each weight of two bytes and each token."""
-    flops = 2 * (weight_bytes(config) / 2) * cell.workload.context_length * cell.workload.batch_size
-    return flops / (GPU_FLOPS_PER_S * on.gpus if on.gpus else CPU_FLOPS_PER_S)
-
-
-def _step_s(cell: Cell, config: Config, on: Device) -> float:
-    """Seconds of one decoding step of all sequences."""
-    own, overhead = registry.settings_of(cell.settings), _overhead(cell, config, on)
-    cache_bytes = _kv_bytes_per_token(cell, config) * cell.total_tokens * cell.workload.batch_size
-    at_once = on.gpus if own.traits.split == "tensor" and on.gpus else 1  # else one GPU after the other
-    read_s = (weight_bytes(config) + cache_bytes) / (on.bytes_per_s * BANDWIDTH_SHARE * at_once)
-    layers_s: float = config["num_hidden_layers"] * overhead.layer_s
-    return max(layers_s, read_s) if overhead.launches_ahead else layers_s + read_s
-
-
-def _overhead(cell: Cell, config: Config, on: Device) -> Overhead:
-    first_tokens = 2 * QUICK_WINDOW_TOKENS if cell.protocol.quick else cell.workload.generate_length
-    own = registry.settings_of(cell.settings)
-    return own.overhead(on, quantized="quantization_config" in config, first_tokens=first_tokens)
 
 
 def _kv_bytes_per_token(cell: Cell, config: Config) -> int:

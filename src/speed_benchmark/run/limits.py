@@ -18,4 +18,4 @@ class Limits:
     close_limit_s: Annotated[float, Gt(0), Option("longest time to close the engine")] = 120.0
     wait_idle: Annotated[float, Ge(0), Option("seconds to wait for GPUs that others use")] = 0.0
     allow_busy: Annotated[bool, Option("measure on GPUs that others use, and say so in the record")] = False
-    no_profile: Annotated[bool, Option("leave out the pass under the profiler that says how busy the GPU is")] = False
+    no_profile: Annotated[bool, Option("leave out the pass under the profiler, and with it the device time")] = False

@@ -1,5 +1,6 @@
 """Who watches a sweep: a terminal, a log, a test, or nobody."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -15,6 +16,10 @@ class Observer(Protocol):
 
     def planned(self, cells: int, done: int) -> None:
         """The sweep has so many cells, and so many of them are measured already."""
+        ...
+
+    def expected(self, cells: Sequence[tuple[str, float]]) -> None:
+        """Each cell that is left, by its id, will take so many seconds."""
         ...
 
     def fetching(self, what: str, done_bytes: int, total_bytes: int) -> None:
@@ -46,6 +51,9 @@ class NullObserver:
         pass
 
     def planned(self, cells: int, done: int) -> None:
+        """Nothing."""
+
+    def expected(self, cells: Sequence[tuple[str, float]]) -> None:
         """Nothing."""
 
     def fetching(self, what: str, done_bytes: int, total_bytes: int) -> None:

@@ -19,7 +19,7 @@ from speed_benchmark.terminal import say
 # Every flag that is the same whatever engine runs: no engine may call an option of its own so.
 COMMON = (
     *options(Model, Workload, EngineSettings, Protocol, Limits, Policy),
-    *("suite", "grid", "exclude", "gpus", "gpu_count", "options", "outputs_dir", "json", "quiet", "help"),
+    *("suite", "grid", "depth", "exclude", "gpus", "gpu_count", "options", "outputs_dir", "json", "quiet", "help"),
 )
 
 

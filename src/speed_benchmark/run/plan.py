@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from speed_benchmark.cell import (
-    INTERVAL_REPEATS,
+    DEFAULT_MAX_REPEATS,
+    DEFAULT_MAX_SECONDS,
+    DEFAULT_PRECISION,
+    DEPENDENCE_REPEATS,
     MAX_REPEATS,
     MAX_SECONDS,
     QUICK_WINDOW_TOKENS,
@@ -152,7 +155,10 @@ def _path(name: str) -> Path:
 
 
 def _protocol(point: Point) -> Protocol:
-    """How often to repeat: as often as an interval needs where one is asked for, and within a budget."""
+    """How often to repeat: as often as is asked for; else until the speed is known, within a budget.
+
+    A precision that is asked for is tried with no fewer repeats than can show that they depend on each other.
+    """
     precision = point.get("precision", "")
     with suppress(ValueError):
         if precision.endswith("%"):
@@ -162,13 +168,20 @@ def _protocol(point: Point) -> Protocol:
         cure = f"is short enough to measure whole; --quick is for {4 * QUICK_WINDOW_TOKENS} tokens and more"
         raise UserError("--generate_length", generate, cure)
     if protocol.quick and "repeats" not in point:
-        protocol = replace(protocol, repeats=INTERVAL_REPEATS)
+        protocol = replace(protocol, repeats=DEPENDENCE_REPEATS)
     if protocol.precision is None:
         for name in ("max_repeats", "max_seconds"):
             if name in point:
                 raise UserError(f"--{name}", point[name], "is a budget of --precision; give that too")
-        return protocol
-    least = max(protocol.repeats, INTERVAL_REPEATS)
+        if protocol.quick or "repeats" in point:
+            return protocol
+        return replace(
+            protocol,
+            precision=DEFAULT_PRECISION,
+            max_repeats=DEFAULT_MAX_REPEATS,
+            max_seconds=DEFAULT_MAX_SECONDS,
+        )
+    least = max(protocol.repeats, DEPENDENCE_REPEATS)
     most = protocol.max_repeats or max(least, MAX_REPEATS)
     if most < least:
         raise UserError("--max_repeats", most, f"at least {least}, for the interval and for --repeats")

@@ -146,7 +146,7 @@ class Worker:
 
     def _limit_s(self, tokens: int) -> float:
         match self._stage.name:
-            case "import" | "load":
+            case "import" | "build" | "load":
                 return self._limits.load_limit_s
             case "close":
                 return self._limits.close_limit_s

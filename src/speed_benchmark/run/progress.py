@@ -23,7 +23,11 @@ from speed_benchmark.worker import events
 
 _LOG_EVERY_S = 10.0
 _LAST = 3
-_STAGES = {"import": "starting the engine", "load": "loading the model"}
+_STAGES = {
+    "import": "starting the engine",
+    "build": "building kernels, once on this machine",
+    "load": "loading the model",
+}
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
@@ -54,6 +58,8 @@ class Display(NullObserver):
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._cells = self._done = self._before = 0
+        self._expected: list[tuple[str, float]] = []
+        self._expected_done_s = 0.0
         self._outcomes: Counter[str] = Counter()
         self._last: deque[str] = deque(maxlen=_LAST)
         self._lines: dict[str, _Line] = {}
@@ -76,6 +82,11 @@ class Display(NullObserver):
             self._cells, self._done, self._before, self._began = cells, done, done, time.monotonic()
             if self._cells > 1:
                 self._say(self._whole())
+
+    def expected(self, cells: Sequence[tuple[str, float]]) -> None:
+        """How long each cell that is left will take, as it was forecast."""
+        with self._lock:
+            self._expected = list(cells)
 
     def fetching(self, what: str, done_bytes: int, total_bytes: int) -> None:
         """Weights are on their way."""
@@ -119,6 +130,7 @@ class Display(NullObserver):
             record, summary = judged.record, judged.judgement.summary
             label = of_judged(judged, path, is_new=True).label
             self._done += 1
+            self._pass(record.cell_id)
             self._outcomes[str(record.outcome)] += 1
             self._lines.pop(record.cell_id, None)
             speed = f", {summary.generation_tokens_per_s.mean:.2f} tokens/s" if summary else ""
@@ -135,14 +147,32 @@ class Display(NullObserver):
             self._say(line)
 
     def _whole(self) -> str:
-        """How far the sweep is: cells done, how they ended, cells left, and the time for these at the pace so far."""
+        """How far the sweep is: cells done, how they ended, cells left, and the time for these."""
         ended = ", ".join(f"{count} {outcome}" for outcome, count in self._outcomes.items())
-        left, new = self._cells - self._done, self._done - self._before
-        pace_s = (time.monotonic() - self._began) / new if new else None
-        more = f", about {timedelta(seconds=round(pace_s * left))}" if pace_s is not None and left else ""
+        left = self._cells - self._done
+        left_s = self._left_s(left) if left else None
+        more = f", about {timedelta(seconds=round(left_s))}" if left_s is not None else ""
         earlier = f"{'; ' if ended else ''}{self._before} from before" if self._before else ""
         how = f" ({ended}{earlier})" if ended or earlier else ""
         return f"{self._done} of {self._cells} cells{how}, {left} left{more}"
+
+    def _left_s(self, left: int) -> float | None:
+        """Seconds for the cells that are left: as forecast, at the pace that those had that are done.
+
+        Where not all of them were forecast they take as long as the others on average; None where nothing is known.
+        """
+        new, taken_s = self._done - self._before, time.monotonic() - self._began
+        if len(self._expected) < left:
+            return taken_s / new * left if new else None
+        pace = taken_s / self._expected_done_s if self._expected_done_s else 1.0
+        return pace * sum(seconds for _, seconds in self._expected)
+
+    def _pass(self, cell_id: str) -> None:
+        """A cell is done: what was forecast of it is no longer ahead."""
+        one = next((one for one in self._expected if one[0] == cell_id), None)
+        if one:
+            self._expected.remove(one)
+            self._expected_done_s += one[1]
 
     def _show(self, line: _Line, stage: str, detail: str, *, force: bool = False) -> None:
         """Note what a worker does; in a log, once for each stage and else every ten seconds."""

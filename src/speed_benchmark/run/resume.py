@@ -38,12 +38,13 @@ class Survey:
 
     `found` are the records that answer for its cells, at most as many for each as there are rounds. `passed_over` are
     the reasons why others don't, and of how many. `answers` are the greedy answers of all records, None where no cell
-    of the sweep needs them.
+    of the sweep needs them. `folder` is where the store is.
     """
 
     found: tuple[Stored, ...]
     passed_over: Mapping[str, int]
     answers: Answers | None
+    folder: Path | None = None
 
     def lines(self) -> Iterator[str]:
         """A sentence for each reason."""
@@ -59,7 +60,7 @@ def survey(groups: Sequence[LoadGroup], store: Store, policy: Policy, on_progres
     conditions = _Conditions(groups, policy, on_progress)
     greedy = any(cell.workload.sampling == "greedy" for group in groups for cell in group.cells)
     if policy.retry == "all" and not greedy:
-        return Survey((), {}, None)
+        return Survey((), {}, None, store.folder)
     wanted = frozenset(conditions.cells) if policy.retry != "all" else frozenset()
     answers = Answers() if greedy else None
     candidates, passed_over = [], Counter[str]()
@@ -73,7 +74,7 @@ def survey(groups: Sequence[LoadGroup], store: Store, policy: Policy, on_progres
             candidates.append(found.stored)
         else:
             passed_over[reason] += 1
-    return Survey(tuple(_best(candidates, policy.rounds)), passed_over, answers)
+    return Survey(tuple(_best(candidates, policy.rounds)), passed_over, answers, store.folder)
 
 
 def answers_in(folder: Path) -> Answers:

@@ -152,8 +152,8 @@ class Session:
                 self._worker_failed(ended)
 
     def _job(self, fetched: Fetched, drafts: Sequence[Draft]) -> events.Job:
-        """The job for `drafts`; a pass under the profiler only in the last process of each."""
-        profiled = bool(self._gpus) and not self._context.limits.no_profile
+        """The job for `drafts`; a pass under the profiler, where it can be, only in the last process of each."""
+        profiled = not self._context.limits.no_profile
         last = [draft.finished + 1 == draft.cell.protocol.processes for draft in drafts]
         return events.Job(
             engine=self._settings.engine,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from speed_benchmark.judge.judgement import Judged, Severity, Verdict
+from speed_benchmark.judge.judgement import Judged, Verdict
 from speed_benchmark.record.outcome import Outcome
 
 
@@ -47,6 +47,6 @@ def of_judged(judged: Judged, path: Path, *, is_new: bool) -> Stored:
         created_at=record.created_at,
         outcome=record.outcome,
         verdict=judged.judgement.verdict,
-        codes=tuple(dict.fromkeys(one.code for one in findings if one.severity is not Severity.NOTE)),
+        codes=tuple(dict.fromkeys(one.code for one in findings if one.doubts_speed)),
         is_new=is_new,
     )

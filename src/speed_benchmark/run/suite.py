@@ -33,6 +33,11 @@ MAX_EXPANDED = 10_000_000  # of all its values
 SETTINGS = (*options(Policy, Limits), "outputs_dir")
 # What decides the load comes first, so that cells of one load are listed together.
 AXES = (*options(Model, EngineSettings), *engine_options(), "gpus", *options(Protocol, Workload))
+# Input lengths by another name: 0 is one token, for a request needs a prompt.
+DEPTH = "depth"
+# Tokens to generate at a depth where nothing else is said: so few that they are all at about that depth, and enough for
+# the 90th percentile of the gaps (64) beyond those in which decoding settles (24).
+DEPTH_TOKENS = 128
 # Those of whole numbers, where a-b is a range.
 NUMBERS = tuple(name for name, kind in kinds().items() if kind is int)
 _RANGE = re.compile(r"(\d{1,12})-(\d{1,12})(?:([*+])(\d{1,12}))?")
@@ -145,12 +150,12 @@ def _read(file: Path) -> dict[str, Any]:
         str(content)  # raises where it holds an integer of too many digits, which may stand there in hexadecimal
     except (OSError, ValueError, RecursionError) as error:
         raise UserError("suite", file, f"can't be read: {str(error)[:_MAX_REASON]}") from None
-    _check_keys(file, content, (*AXES, *SETTINGS, "exclude", "grid"))
+    _check_keys(file, content, (*AXES, DEPTH, *SETTINGS, "exclude", "grid"))
     grids = content.get("grid", [{}])
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
         raise UserError(f"grid in {file}", grids, "write each grid as a table: [[grid]]")
     for grid in grids:
-        _check_keys(file, grid, AXES)
+        _check_keys(file, grid, (*AXES, DEPTH))
     return content
 
 
@@ -165,7 +170,7 @@ def _grids(content: Mapping[str, Any], given: Mapping[str, object]) -> tuple[Axe
     """The axes of each grid: its own, and those of the top of a suite's `content`; those `given` replace both."""
     top, flags, grids, cells = _axes(content, given), _axes(given, {}), [], 0
     for own in content.get("grid", [{}]):
-        merged = top | _axes(own, given) | flags
+        merged = _at_depths(top | _axes(own, given) | flags)
         grids.append({axis: merged[axis] for axis in AXES if axis in merged})
         cells += sum(math.prod(map(len, product.values())) for product in _by_engine(grids[-1]))
         if cells > MAX_CELLS:
@@ -174,7 +179,22 @@ def _grids(content: Mapping[str, Any], given: Mapping[str, object]) -> tuple[Axe
 
 
 def _axes(asked: Mapping[str, object], without: Collection[str]) -> Axes:
-    return {axis: _values(axis, asked[axis]) for axis in AXES if axis in asked and axis not in without}
+    return {axis: _values(axis, asked[axis]) for axis in (*AXES, DEPTH) if axis in asked and axis not in without}
+
+
+def _at_depths(axes: Axes) -> Axes:
+    """`axes` with the depths, where they are given, as the input lengths that they are."""
+    depths = axes.get(DEPTH)
+    if depths is None:
+        return axes
+    if "context_length" in axes:
+        raise UserError("--depth", ",".join(depths), "takes the place of --context_length; give one of the two")
+    for depth in depths:
+        if not depth.isdecimal():
+            raise UserError("--depth", depth, "takes whole numbers from 0 up")
+    lengths = tuple(dict.fromkeys("1" if int(depth) == 0 else depth for depth in depths))
+    rest = {axis: values for axis, values in axes.items() if axis != DEPTH}
+    return {"generate_length": (str(DEPTH_TOKENS),)} | rest | {"context_length": lengths}
 
 
 def _by_engine(grid: Axes) -> list[Axes]:
@@ -246,7 +266,7 @@ def _expand(axis: str, text: str) -> Iterator[str]:
         raise UserError(f"--{axis}", text, "has too many braces in one another") from None
     for part in parts:
         matched = _RANGE.fullmatch(part.strip())
-        if matched and axis in NUMBERS:
+        if matched and axis in (*NUMBERS, DEPTH):
             yield from map(str, _range(axis, *matched.groups()))
         else:
             yield part.strip()

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from speed_benchmark.errors import UserError
+from speed_benchmark.machine import cores, nvml
 from speed_benchmark.machine.device import device
 from speed_benchmark.models.hub.download import FetchError
 from speed_benchmark.models.source import fetch
@@ -16,6 +17,7 @@ from speed_benchmark.run import estimate
 from speed_benchmark.run.interrupt import Interrupt, Stopped
 from speed_benchmark.run.limits import Limits
 from speed_benchmark.run.observer import Observer
+from speed_benchmark.run.outlook import Outlook
 from speed_benchmark.run.plan import LoadGroup, known_config, parse_gpus
 from speed_benchmark.run.policy import Policy
 from speed_benchmark.run.recorder import Recorder
@@ -70,6 +72,7 @@ def _tell(found: Survey, left: Sequence[LoadGroup], observer: Observer) -> None:
     if done:
         observer.said(summary(found.found, asked))
     observer.planned(cells=asked, done=done)
+    observer.expected(list(Outlook(left, found.folder).cells()))
 
 
 class _Sweep:
@@ -134,11 +137,11 @@ class _Sweep:
             raise joined(refusals)
         self._one_by_one([group for group in groups if not group.gpus])
 
-    def _measure(self, group: LoadGroup, cores: tuple[int, ...]) -> None:
+    def _measure(self, group: LoadGroup, its_cores: tuple[int, ...]) -> None:
         """Measure all cells of a group, unless a stop is asked for."""
         if self._context.interrupt.soon:
             return
-        session = Session(group, self._context, cores)
+        session = Session(group, self._context, its_cores)
         with self._noted(session):
             session.measure()
 
@@ -169,11 +172,10 @@ def place(group: LoadGroup, free: set[int]) -> LoadGroup | None:
 
 
 def cores_of(gpus: Sequence[int], all_gpus: Sequence[int]) -> tuple[int, ...]:
-    """The processor cores of a worker on `gpus`: each of `all_gpus` has an equal share.
+    """The processor cores of a worker on `gpus`: each of `all_gpus` has an equal share, near to it.
 
     () where there are too few, or where the system does not bind processes to cores.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    share = len(cores) // len(all_gpus)
-    firsts = [all_gpus.index(gpu) * share for gpu in gpus]
-    return tuple(core for first in firsts for core in cores[first : first + share])
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    shares = cores.shares(cores.topology(), usable, {gpu: nvml.numa_node(gpu) for gpu in all_gpus})
+    return tuple(core for gpu in gpus for core in shares[gpu])

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from speed_benchmark.engines.protocol import (
     Clock,
+    DeviceWindow,
     Engine,
     Loaded,
     LoadRequest,
@@ -27,6 +28,7 @@ from speed_benchmark.engines.protocol import (
     Tracer,
 )
 from speed_benchmark.engines.settings import Settings, Traits
+from speed_benchmark.engines.steps import Activity, window
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.testing.faults import At, Fault, do
 
@@ -37,13 +39,17 @@ class Script(Frozen):
     Sequence i of a batch gets its tokens i times `stagger_s` later than the first. `repeated_prefill_s` replaces
     prefill_s for prompts that were sent before: a cache that keeps quiet about itself. Requests of more than
     `room_tokens` in all run out of memory. `real_token_s` is slept, in real time, per token of the first sequence.
-    `token_growth_s` is added to token_s for every position before a token, as attention does.
+    `token_growth_s` is added to token_s for every position before a token, as attention does. With `kernels`, seconds
+    of each kernel in a step, there is a device: they run at the start of a step, in one graph, with `graph_gap_s`
+    between each two; then the device waits for the host.
     """
 
     load_s: float = 10.0
     prefill_s: float = 0.5
     token_s: float = 0.01
     token_growth_s: float = 0.0
+    kernels: dict[str, float] = Field(default_factory=dict)
+    graph_gap_s: float = 0.0
     stagger_s: float = 0.0
     requests: dict[int, tuple[float, float]] = Field(default_factory=dict)
     unix_rate: float = 1.0
@@ -73,6 +79,38 @@ class VirtualClock:
 
     def synchronize(self) -> None:
         """Nothing is ever outstanding."""
+
+
+class VirtualTracer:
+    """Traces the kernels of a script."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._steps_s: list[float] = []
+
+    def start(self) -> None:
+        """Forget the steps so far."""
+        self._steps_s.clear()
+
+    def step(self, length_s: float) -> None:
+        """A step has been made."""
+        self._steps_s.append(length_s)
+
+    def stop(self, tokens: int) -> DeviceWindow:
+        """The steps since `start`."""
+        started_s = accumulate(self._steps_s, initial=0.0)
+        return window([one for start_s in started_s for one in self._ran(start_s)], tokens)
+
+    def _ran(self, start_s: float) -> Iterator[Activity]:
+        """The kernels of a step that starts then."""
+        end_s = start_s
+        for name, length_s in self._script.kernels.items():
+            yield Activity(name, _ns(end_s), _ns(end_s + length_s), launched_ns=_ns(start_s))
+            end_s += length_s + self._script.graph_gap_s
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +148,8 @@ class RunningFake:
     def __init__(self, script: Script, load: LoadRequest, clock: VirtualClock) -> None:
         self.clock: Clock = clock
         self.cached_tokens: int | None = 0
-        self.tracer: Tracer | None = None
+        self._tracer = VirtualTracer(script)
+        self.tracer: Tracer | None = self._tracer if script.kernels else None
         self._virtual = clock
         self._script = script
         self._request = Request(prompts=(), generate_length=1, sampling=Sampling(), seed=0)
@@ -157,6 +196,8 @@ class RunningFake:
             self._virtual.time_s = start_s + shown_s[token] + sequence * stagger_s
             if self._script.real_token_s and not sequence:
                 time.sleep(self._script.real_token_s)
+            if not sequence:
+                self._tracer.step(steps_s[token])
             on_token(sequence)
         return [range(count)] * sequences
 

@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter
 from speed_benchmark.cell import Cell
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.record.engine import Loaded, Sampling
+from speed_benchmark.record.machine import Pace
 from speed_benchmark.record.outcome import Cause, Outcome
 from speed_benchmark.record.record import Profile
 from speed_benchmark.record.sample import Audit, Memory, Sample
@@ -32,7 +33,7 @@ class Stage(Frozen):
     """The worker begins something; `index` counts from 1, `count` is how many there are at most."""
 
     type: Literal["stage"] = "stage"
-    name: Literal["import", "load", "prepare", "warmup", "repeat", "audit", "profile", "close"]
+    name: Literal["import", "build", "load", "prepare", "warmup", "repeat", "audit", "profile", "close"]
     cell: int | None = None
     index: int = 1
     count: int = 1
@@ -62,6 +63,14 @@ class Prompted(Frozen):
     cell: int
     kind: str
     sampling: Sampling
+
+
+class Paced(Frozen):
+    """The pace of the host before the requests of a cell, or after them."""
+
+    type: Literal["paced"] = "paced"
+    cell: int
+    pace: Pace
 
 
 class Sampled(Frozen):
@@ -110,5 +119,5 @@ class Closed(Frozen):
     type: Literal["closed"] = "closed"
 
 
-Event = Stage | Progress | LoadDone | Prompted | Sampled | Audited | Profiled | CellDone | Failed | Closed
+Event = Stage | Progress | LoadDone | Prompted | Paced | Sampled | Audited | Profiled | CellDone | Failed | Closed
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

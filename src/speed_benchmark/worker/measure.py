@@ -10,13 +10,14 @@ from speed_benchmark.engines import registry
 from speed_benchmark.engines.protocol import LoadRequest, Request, Running, Sampling, UnsupportedError
 from speed_benchmark.errors import UserError
 from speed_benchmark.machine.memory import MemoryReader
+from speed_benchmark.machine.pace import measure_pace
 from speed_benchmark.models import checkpoint
 from speed_benchmark.models.sampling import read_sampling
 from speed_benchmark.record.sample import Audit, Sample
 from speed_benchmark.worker import events
 from speed_benchmark.worker.failure import told
 from speed_benchmark.worker.pipe import Pipe, Pulse
-from speed_benchmark.worker.profile import device_busy
+from speed_benchmark.worker.profile import left_out, profile
 from speed_benchmark.worker.prompts import make_prompts, random_prompt
 from speed_benchmark.worker.request import measure_request, no_times
 from speed_benchmark.worker.versions import versions
@@ -31,7 +32,12 @@ def work(job: events.Job, pipe: Pipe) -> None:
     """Do `job`, tell `pipe` what happens, and wait for its go-ahead after each cell."""
     memory = MemoryReader(job.gpus)
     pipe.send(events.Stage(name="import"))
-    engine = registry.find(job.engine).engine()
+    settings = registry.settings_of(job.cells[0].settings)
+    build = settings.building(job.gpus[0]) if job.gpus else None
+    if build:
+        pipe.send(events.Stage(name="build"))
+        build()
+    engine = settings.engine()
     pipe.send(events.Stage(name="load"))
     memory.reset()
     started = engine.clock.now()
@@ -77,13 +83,21 @@ class _CellRun:
         windows: dict[Window, Request] = {None: whole}
         if cell.protocol.quick:
             windows = _windows(cell, whole, folder, vocab_size)
+        self._pace()
         for number in range(cell.protocol.warmups):
             self._requests("warmup", windows, number, cell.protocol.warmups)
         self._repeat(cell, windows)
+        self._pace()
         if cell.protocol.audit:
             self._audit(whole, vocab_size)
         if self._index in self._job.profile:
-            self._profile(whole)
+            self._profile(cell, whole, folder, vocab_size)
+
+    def _pace(self) -> None:
+        """How fast the host goes now; a virtual clock has no host."""
+        if not self._running.loaded.simulated:
+            self._running.clock.synchronize()
+            self._pipe.send(events.Paced(cell=self._index, pace=measure_pace()))
 
     def _repeat(self, cell: Cell, windows: dict[Window, Request]) -> None:
         """As often as asked for; with --precision until the speed is known, or time and number are used up."""
@@ -127,11 +141,18 @@ class _CellRun:
         """Seconds until every sequence has its first token."""
         return measure_request(self._running, request, self._memory, no_times(request)).all_started_s
 
-    def _profile(self, whole: Request) -> None:
+    def _profile(self, cell: Cell, whole: Request, folder: Path, vocab_size: int) -> None:
+        """Trace a window at the start of the output, and one at its end after prompts in place of the rest."""
+        if self._running.tracer is None:
+            return
         self._stage("profile")
-        profile = device_busy(self._running, whole)
-        if profile:
-            self._pipe.send(events.Profiled(cell=self._index, profile=profile))
+        rest, end = left_out(whole.generate_length), None
+        if rest:
+            prompts = _prompts(cell, whole.context_length + rest, folder, vocab_size)
+            end = whole.model_copy(update={"prompts": prompts, "generate_length": whole.generate_length - rest})
+        seen = profile(self._running, whole, end)
+        if seen:
+            self._pipe.send(events.Profiled(cell=self._index, profile=seen))
 
     def _stage(
         self, name: Literal["prepare", "warmup", "repeat", "audit", "profile"], number: int = 0, count: int = 1
@@ -153,10 +174,15 @@ def _request(cell: Cell, folder: Path, vocab_size: int) -> tuple[str, Request]:
 
 def _windows(cell: Cell, whole: Request, folder: Path, vocab_size: int) -> dict[Window, Request]:
     """Of a quick measurement: the start of the output, and its end after longer prompts in place of the rest."""
-    longer = cell.total_tokens - QUICK_WINDOW_TOKENS
-    _, prompts = make_prompts(folder, longer, vocab_size, whole.seed, len(whole.prompts))
+    prompts = _prompts(cell, cell.total_tokens - QUICK_WINDOW_TOKENS, folder, vocab_size)
     start = whole.model_copy(update={"generate_length": QUICK_WINDOW_TOKENS, "cache_tokens": cell.total_tokens})
     return {"start": start, "end": start.model_copy(update={"prompts": prompts})}
+
+
+def _prompts(cell: Cell, length: int, folder: Path, vocab_size: int) -> tuple[tuple[int, ...], ...]:
+    """Prompts of another length than the measured ones, made as those are."""
+    workload = cell.workload
+    return make_prompts(folder, length, vocab_size, workload.seed, workload.batch_size)[1]
 
 
 def _fresh_prompts(whole: Request, vocab_size: int, number: int) -> tuple[tuple[int, ...], ...]:

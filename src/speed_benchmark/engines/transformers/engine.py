@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import CompileConfig, GenerationConfig, PreTrainedModel, StaticCache
 
+    from speed_benchmark.engines.transformers.stopping import IgnoredEndOfSequence
+
 
 class TransformersEngine:
     """Runs models by `generate()` of transformers, on the CPU or on one or several GPUs."""
@@ -50,9 +52,18 @@ class TransformersEngine:
 
 
 class RunningTransformers:
-    """A loaded model; `loaded` is what it shows of itself."""
+    """A loaded model; `loaded` is what it shows of itself.
 
-    def __init__(self, model: "PreTrainedModel", loaded: Loaded, compile_config: "CompileConfig | None") -> None:
+    `end_of_sequence` is looked for as the model's users have it, None where the model names none.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        loaded: Loaded,
+        compile_config: "CompileConfig | None",
+        end_of_sequence: "IgnoredEndOfSequence | None",
+    ) -> None:
         import torch
 
         self.loaded = loaded
@@ -62,6 +73,7 @@ class RunningTransformers:
         self.cached_tokens: int | None = 0
         self._model = model
         self._compile_config = compile_config
+        self._end_of_sequence = end_of_sequence
         self._static_cache: StaticCache | None = None
         self._static_cache_shape = (0, 0)
         self._arguments: dict[str, Any] = {}
@@ -69,6 +81,7 @@ class RunningTransformers:
     def prepare(self, request: Request) -> None:
         """Put the prompts on the device; with compilation, have the static cache there, and empty."""
         import torch
+        from transformers import StoppingCriteriaList
 
         with _memory_errors():
             prompts = torch.tensor(request.prompts, device=self._model.device)
@@ -76,6 +89,7 @@ class RunningTransformers:
                 "inputs": prompts,
                 "attention_mask": torch.ones_like(prompts),
                 "generation_config": self._generation_config(request),
+                "stopping_criteria": StoppingCriteriaList(filter(None, [self._end_of_sequence])),
             }
             if self._compile_config is not None:
                 self._arguments["past_key_values"] = self._empty_cache(len(request.prompts), request.total_tokens)
@@ -95,7 +109,7 @@ class RunningTransformers:
         del self._model, self._static_cache, self._arguments
 
     def _generation_config(self, request: Request) -> "GenerationConfig":
-        """Exactly the request: without an `eos_token_id` nothing but the number of tokens ends it."""
+        """Exactly the request: without an `eos_token_id` here nothing but the number of tokens ends it."""
         from transformers import GenerationConfig
 
         sampling = request.sampling
@@ -105,6 +119,7 @@ class RunningTransformers:
             max_new_tokens=request.generate_length,
             do_sample=sampled,
             repetition_penalty=sampling.repetition_penalty,
+            pad_token_id=self._end_of_sequence.pad_token_id if self._end_of_sequence else None,
             use_cache=True,
             compile_config=self._compile_config,
             **(choice if sampled else {}),
@@ -149,16 +164,20 @@ def _load(load: LoadRequest) -> RunningTransformers:
     from transformers import GenerationConfig
 
     from speed_benchmark.engines.transformers import model as transformers_model
+    from speed_benchmark.engines.transformers.stopping import IgnoredEndOfSequence
 
     with _memory_errors():
         model, reasons = transformers_model.load(load)
+    usual = model.generation_config
+    end_of_sequence = IgnoredEndOfSequence(usual) if usual.eos_token_id is not None else None
     # generate() fills from it what a request leaves open.
     model.generation_config = GenerationConfig()
     execution, compile_config = "eager", None
     if TransformersSettings.of(load.settings).compile:
         compile_config = _compile_config(model, cuda_graphs=load.settings.gpu_count == 1)
         execution = "compiled+cuda_graphs" if load.settings.gpu_count == 1 else "compiled"
-    return RunningTransformers(model, transformers_model.read_back(model, execution, reasons), compile_config)
+    loaded = transformers_model.read_back(model, execution, reasons)
+    return RunningTransformers(model, loaded, compile_config, end_of_sequence)
 
 
 def _cuda_devices(model: "PreTrainedModel") -> list[int]:

@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from speed_benchmark.machine.device import Device
     from speed_benchmark.record.record import Record
 
-# Seconds to start it; least seconds of a layer in one decoding step, of plain and of quantised weights, and of a
-# compiled layer in CUDA graphs; the compilation, in the first request. From records on an H200: how long a layer that
-# is launched kernel by kernel takes is up to the host's processor.
-START_S = 15.0
-PLAIN_LAYER_S, QUANTIZED_LAYER_S, COMPILED_LAYER_S = 0.9e-3, 1.1e-3, 0.118e-3
-COMPILE_S = 19.0
+# Guesses, where priors.toml has no records: seconds to start it; of a layer in a step that is launched kernel by
+# kernel, with plain and with quantised weights; of a step that is compiled into CUDA graphs, of its prefill, which is
+# not, and of the compilation, in the first request; of the device for the kernels of a layer however small they are.
+START_S, PLAIN_LAYER_S, QUANTIZED_LAYER_S = 15.0, 0.9e-3, 1.1e-3
+COMPILED_STEP_S, COMPILED_PREFILL_S, COMPILE_S = 2e-3, 20e-3, 19.0
+KERNEL_S = 40e-6
 # On Hopper and later PyTorch's attention is cuDNN's, which plans each length of a sequence when it first comes: so long
 # for each token of a first request, whatever the model.
 PLANS_LENGTHS = (9, 0)
 NEW_LENGTH_S = 0.043
+# Eager attention writes and reads each score several times: mask, softmax in 32 bits, and back.
+SCORE_BYTES = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +50,28 @@ class TransformersSettings(Settings):
 
         return TransformersEngine()
 
-    def overhead(self, device: "Device", *, quantized: bool, first_tokens: int) -> Overhead:
+    def overhead(self, device: "Device", *, quantized: bool) -> Overhead:
         """Launching kernels layer by layer, and what the first request plans or compiles."""
-        plain_s = COMPILED_LAYER_S if self.compile and device.gpus else PLAIN_LAYER_S
+        compiled = self.compile and bool(device.gpus)
+        plans_lengths = self.attn_implementation == "sdpa" and device.compute_capability >= PLANS_LENGTHS
         return Overhead(
             start_s=START_S,
-            layer_s=QUANTIZED_LAYER_S if quantized else plain_s,
-            launches_ahead=bool(device.gpus) and not self.compile,
-            first_request_s=self._first_request_s(device, first_tokens) if device.gpus else 0.0,
+            layer_s=0.0 if compiled else QUANTIZED_LAYER_S if quantized else PLAIN_LAYER_S,
+            step_s=COMPILED_STEP_S if compiled else 0.0,
+            launches_ahead=bool(device.gpus) and not compiled,
+            kernel_s=KERNEL_S,
+            prefill_s=COMPILED_PREFILL_S if compiled else 0.0,
+            score_bytes=SCORE_BYTES if self.attn_implementation == "eager" else 0.0,
+            first_request_s=COMPILE_S if compiled else 0.0,
+            first_token_s=NEW_LENGTH_S if plans_lengths and not compiled else 0.0,
         )
 
-    def _first_request_s(self, device: "Device", tokens: int) -> float:
-        if self.compile:
-            return COMPILE_S
-        plans_lengths = self.attn_implementation == "sdpa" and device.compute_capability >= PLANS_LENGTHS
-        return NEW_LENGTH_S * tokens * plans_lengths
+    def kinds(self, device: "Device", *, quantized: bool) -> tuple[str, ...]:
+        """By device, execution, attention where it is eager, and weights."""
+        execution = ["cpu"] * (not device.gpus) + ["compiled" if self.compile else "eager"]
+        attention, weights = ["eager-attention"] * (self.attn_implementation == "eager"), ["quantized"] * quantized
+        likeness = ([*execution, *attention, *weights], [*execution, *weights], execution)
+        return tuple(dict.fromkeys("-".join(parts) for parts in likeness))
 
     def original_columns(self, record: "Record", summary: "Summary") -> dict[str, object]:
         """The columns of the report's script for transformers."""

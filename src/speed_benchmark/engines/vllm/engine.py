@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from speed_benchmark.engines.clock import WallClock
 from speed_benchmark.engines.protocol import (
     Clock,
+    DeviceWindow,
     Loaded,
     LoadRequest,
     OutOfMemoryError,
@@ -39,7 +40,7 @@ ENVIRONMENT = {
     # How far the model reaches is checked before the load; 0.32 does not count a YaRN that config.json itself names.
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
 }
-USER_CHOICES = ("VLLM_USE_FLASHINFER_SAMPLER", "VLLM_DISABLED_KERNELS")
+USER_CHOICES = ("VLLM_DISABLED_KERNELS",)
 CPU_BLOCK_TOKENS = 128
 ENDED_WITHIN_S = 10.0
 # vLLM's own limit of sequences at once is this or more, by the machine.
@@ -175,10 +176,10 @@ class CoreTracer:
         """Begin."""
         self._llm.collective_rpc("benchmark_trace")
 
-    def stop(self) -> tuple[float, Sequence[tuple[int, int]]]:
+    def stop(self, tokens: int) -> DeviceWindow:
         """What the first worker saw."""
-        (seconds, spans), *_ = self._llm.collective_rpc("benchmark_traced")
-        return seconds, spans
+        first, *_ = self._llm.collective_rpc("benchmark_traced", args=(tokens,))
+        return DeviceWindow.model_validate(first)
 
 
 @contextmanager

@@ -10,10 +10,12 @@ import torch
 from vllm import envs
 from vllm.compilation.counter import compilation_counter
 from vllm.model_executor.layers.linear import LinearBase
+from vllm.platforms import current_platform
 from vllm.utils.torch_utils import set_random_seed
 
 from speed_benchmark.engines.protocol import Loaded
 from speed_benchmark.engines.trace import DeviceTrace
+from speed_benchmark.engines.vllm import kernels
 from speed_benchmark.engines.vllm.settings import SPARE_BLOCKS
 from speed_benchmark.machine.describe import describe
 from speed_benchmark.record.base import Frozen
@@ -99,9 +101,9 @@ class Extension:
         self.benchmark_tracer = DeviceTrace(torch)
         self.benchmark_tracer.start()
 
-    def benchmark_traced(self) -> tuple[float, list[tuple[int, int]]]:
-        """The seconds since then, and the start and the end of all that ran on its device."""
-        return self.benchmark_tracer.stop()
+    def benchmark_traced(self, tokens: int) -> dict[str, Any]:
+        """The steps since then, about so many, as a `DeviceWindow`."""
+        return self.benchmark_tracer.stop(tokens).model_dump()
 
 
 def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
@@ -136,7 +138,19 @@ def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
         activation_peak_bytes=_sum(shard.activation_peak_bytes for shard in shards),
         graph_bytes=_sum(shard.graph_bytes for shard in shards),
         reasons=reasons,
+        forced=_forced(),
     )
+
+
+def _forced() -> tuple[str, ...]:
+    """What was turned off that vLLM would use on this GPU."""
+    if not (kernels.is_forced_off() and current_platform.is_cuda()):
+        return ()
+    from vllm.v1.attention.backends.flashinfer import FlashInferBackend
+
+    capability = current_platform.get_device_capability()
+    supported = capability is not None and FlashInferBackend.supports_compute_capability(capability)
+    return (f"FlashInfer's sampler ({kernels.VARIABLE}=0)",) if supported else ()
 
 
 def shard(worker: Extension) -> Shard:

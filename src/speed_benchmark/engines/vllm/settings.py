@@ -1,5 +1,6 @@
 """What the engine `vllm` says of itself: its options, its traits, its room for tokens, and how long it takes beside."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -20,10 +21,9 @@ BATCH_TOKENS, BATCH_TOKENS_LARGE = 8192, 16384
 LARGE_BYTES = 70 * 2**30
 # The first block of its cache is never handed out.
 SPARE_BLOCKS = 1
-# Seconds to start it; least seconds of a layer in one decoding step, of plain and of quantised weights. From records on
-# an H200.
-START_S = 45.0
-PLAIN_LAYER_S, QUANTIZED_LAYER_S = 0.071e-3, 0.088e-3
+# Guesses, where priors.toml has no records: seconds to start it, of its loop in each step, of a layer that is launched
+# kernel by kernel, of a prefill beside its step, and of the device for the kernels of a layer however small they are.
+START_S, STEP_S, EAGER_LAYER_S, PREFILL_S, KERNEL_S = 45.0, 2e-3, 0.4e-3, 3e-3, 40e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,12 @@ class VllmSettings(Settings):
 
         return VllmEngine()
 
+    def building(self, gpu: int) -> Callable[[], None] | None:
+        """FlashInfer's sampler."""
+        from speed_benchmark.engines.vllm import kernels
+
+        return kernels.building(gpu)
+
     def kept_tokens(self, total_tokens: int, sequences: int = 1) -> int:
         """Room for one sequence of `max_model_len` is the least that it starts with."""
         return max(sequences * total_tokens, self.max_model_len)
@@ -68,10 +74,24 @@ class VllmSettings(Settings):
         large = device.gpus and device.memory_bytes >= LARGE_BYTES and "a100" not in device.name.lower()
         return BATCH_TOKENS_LARGE if large else BATCH_TOKENS
 
-    def overhead(self, device: "Device", *, quantized: bool, first_tokens: int) -> Overhead:
+    def overhead(self, device: "Device", *, quantized: bool) -> Overhead:
         """The steps of its scheduler and sampler; its first request is like the others."""
-        del device, first_tokens
-        return Overhead(start_s=START_S, layer_s=QUANTIZED_LAYER_S if quantized else PLAIN_LAYER_S)
+        del quantized
+        return Overhead(
+            start_s=START_S,
+            step_s=STEP_S,
+            layer_s=EAGER_LAYER_S if self.enforce_eager else 0.0,
+            launches_ahead=bool(device.gpus),
+            kernel_s=KERNEL_S,
+            prefill_s=PREFILL_S,
+        )
+
+    def kinds(self, device: "Device", *, quantized: bool) -> tuple[str, ...]:
+        """By device, execution and weights; where its loop runs matters less."""
+        execution = "eager" if self.enforce_eager else "graphs"
+        kind = "-".join(["cpu"] * (not device.gpus) + [execution] + ["quantized"] * quantized)
+        in_process = f"{kind}-inproc"
+        return (in_process, kind) if self.engine_core == "inproc" else (kind, in_process)
 
     def original_columns(self, record: "Record", summary: "Summary") -> dict[str, object]:
         """The columns of the report's script for vLLM."""

@@ -5,17 +5,31 @@ from speed_benchmark.judge.rules import (
     counts,
     disturbance,
     hardware,
+    pace,
     plausibility,
     precision,
     protocol,
     repeats,
     requests,
+    step,
 )
 from speed_benchmark.judge.rules.rule import Rule, rules_of
 
 # Findings are told in this order of files, and in the order of the rules in each.
 RULES: tuple[Rule, ...] = tuple(
     rule
-    for file in (counts, computation, protocol, requests, repeats, precision, plausibility, disturbance, hardware)
+    for file in (
+        counts,
+        computation,
+        protocol,
+        requests,
+        repeats,
+        pace,
+        precision,
+        plausibility,
+        disturbance,
+        hardware,
+        step,
+    )
     for rule in rules_of(file)
 )

@@ -1,7 +1,7 @@
 """Whether other programs disturbed the measurement."""
 
 from speed_benchmark.judge.judgement import Severity
-from speed_benchmark.judge.rules.rule import Found, rule
+from speed_benchmark.judge.rules.rule import PACED, Found, rule
 from speed_benchmark.judge.seen import Seen
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Memory
@@ -51,7 +51,7 @@ def foreign_memory(seen: Seen) -> Found:
         yield {"bytes": max(change, since_load)}
 
 
-@rule("other_load", Severity.DOUBTFUL)
+@rule("other_load", Severity.DOUBTFUL, of=PACED)
 def other_load(seen: Seen) -> Found:
     """Other programs left the processor alone during the repeats."""
     cores = seen.record.machine.cores

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from speed_benchmark.judge.judgement import Severity
 from speed_benchmark.judge.moments import by_process
-from speed_benchmark.judge.rules.rule import Found, rule
+from speed_benchmark.judge.rules.rule import PACED, Found, rule
 from speed_benchmark.judge.seen import Seen
 from speed_benchmark.record.sample import Sample
 
@@ -16,7 +16,7 @@ Times = tuple[float, float]
 CLOCKS_DOUBTFUL, CLOCKS_INVALID, CLOCKS_RESOLUTION_S = 0.001, 0.01, 0.01
 
 
-@rule("clocks", Severity.DOUBTFUL, ("", "requests"))
+@rule("clocks", Severity.DOUBTFUL, ("", "requests"), of=PACED)
 def clocks(seen: Seen) -> Found:
     """The clock of the measurement and that of the system saw the same time pass: from first to last, in all requests.
 

@@ -3,9 +3,8 @@
 import statistics
 from collections.abc import Sequence
 
-from speed_benchmark.cell import INTERVAL_REPEATS
 from speed_benchmark.judge.judgement import FindingValue, Severity
-from speed_benchmark.judge.rules.rule import Found, rule
+from speed_benchmark.judge.rules.rule import WHOLE, Found, rule
 from speed_benchmark.judge.seen import Seen
 from speed_benchmark.judge.statistics import (
     INTERVAL_PROCESSES,
@@ -26,7 +25,7 @@ MATERIAL = 0.02
 BIMODAL_REPEATS, BIMODAL_VARIANCE = 8, 0.95
 
 
-@rule("slow_first_repeat", Severity.DOUBTFUL, ("", "of_process"))
+@rule("slow_first_repeat", Severity.DOUBTFUL, ("", "of_process"), of=WHOLE)
 def slow_first_repeat(seen: Seen) -> Found:
     """The first repeat of a process took no longer than the others let expect."""
     needed = seen.record.cell.protocol.warmups + 1
@@ -35,11 +34,11 @@ def slow_first_repeat(seen: Seen) -> Found:
             yield _named(seen, process) | _against(times_s[0], times_s[1:]) | {"needed": needed}
 
 
-@rule("trend", Severity.NOTE, ("rises", "falls"))
+@rule("trend", Severity.NOTE, ("rises", "falls"), of=WHOLE)
 def trend(seen: Seen) -> Found:
     """The repeats don't get slower or faster one after the other."""
     speeds, over = seen.speeds
-    if len(speeds) < INTERVAL_REPEATS or dependence(speeds) != "trend":
+    if dependence(speeds) != "trend":
         return
     slope, _ = statistics.linear_regression(range(len(speeds)), speeds)
     change = slope * (len(speeds) - 1) / statistics.fmean(speeds)
@@ -50,15 +49,21 @@ def trend(seen: Seen) -> Found:
     )
 
 
-@rule("autocorrelation", Severity.NOTE)
+@rule("autocorrelation", Severity.NOTE, of=WHOLE)
 def autocorrelation(seen: Seen) -> Found:
     """A repeat does not depend on the one before it."""
     speeds, over = seen.speeds
-    if len(speeds) >= INTERVAL_REPEATS and dependence(speeds) == "autocorrelation":
-        yield {"over": over, "chance": float(autocorrelation_p(speeds)), "needed": INTERVAL_PROCESSES}
+    if dependence(speeds) != "autocorrelation":
+        return
+    chance = float(autocorrelation_p(speeds))
+    sure = chance < FALSE_ALARMS and max(speeds) - min(speeds) > MATERIAL * statistics.fmean(speeds)
+    yield (
+        Severity.DOUBTFUL if sure else Severity.NOTE,
+        {"over": over, "chance": chance, "needed": INTERVAL_PROCESSES},
+    )
 
 
-@rule("bimodal", Severity.DOUBTFUL)
+@rule("bimodal", Severity.DOUBTFUL, of=WHOLE)
 def bimodal(seen: Seen) -> Found:
     """The repeats are around one time, not around two."""
     times_s = [time_s for times_s in seen.durations_s.values() for time_s in times_s]
