@@ -133,7 +133,9 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Run:
     @cache
     def answered(quantization: str) -> dict[str, Any]:
         folder = synthesize(config_of(quantization), {}, tmp_path_factory.mktemp("made") / quantization)
-        return run(load(folder), request(5), request(5))
+        # An error that is said in a process of the core's must be heard here too; the others start faster in one.
+        core = "process" if quantization == "GPTQ-Int8" else "inproc"
+        return run(load(folder, engine_core=core), request(5), request(5))
 
     return answered
 
@@ -282,7 +284,7 @@ def test_yarn_reaches_the_rotary_embedding(tmp_path: Path) -> None:
     folder = synthesize(config_of("BF16"), {}, tmp_path / "made")
     overrides = rope.config_overrides(config_of("BF16"), 200)
     prompt = tuple(range(170))
-    got = run(load(folder, overrides, max_model_len=200), request(30, prompt))
+    got = run(load(folder, overrides, max_model_len=200, engine_core="inproc"), request(30, prompt))
     assert (got["loaded"]["rope"], got["loaded"]["quantization"]) == ("yarn factor 4.0", "BF16")
     assert got["loaded"]["weight_bytes"] == sum(tensor.size_bytes for tensor in tensors(config_of("BF16")))
     assert got["answers"][0]["ids"] == got["plain"]
@@ -293,7 +295,7 @@ def test_logits_that_are_not_finite_are_seen(talkative: Path, tmp_path: Path) ->
     model = AutoModelForCausalLM.from_pretrained(talkative, dtype="auto")
     model.model.norm.weight.data[0] = float("inf")
     model.save_pretrained(tmp_path / "overflowing")
-    assert run(load(tmp_path / "overflowing"), request(5))["loaded"]["finite_logits"] is False
+    assert run(load(tmp_path / "overflowing", engine_core="inproc"), request(5))["loaded"]["finite_logits"] is False
 
 
 def test_weights_of_8_bits_are_unsupported_on_the_cpu(quantised: Run) -> None:

@@ -35,7 +35,7 @@ def test_transformers(client: Client, hub: Hub, source: str) -> None:
 def test_vllm_measures_what_was_fetched_before(client: Client, hub: Hub) -> None:
     fetched = client.fetch()
     hub.requests.clear()
-    record = measure(client, "vllm", "--enforce_eager", "--max_model_len", "128")
+    record = measure(client, "vllm", "--enforce_eager", "--engine_core", "inproc", "--max_model_len", "128")
     assert record["outcome"] == "ok"
     assert record["checkpoint"]["weights_digest"] == fetched["weights_digest"]
     assert hub.requests == [f"GET /api/models/{MODEL}"]

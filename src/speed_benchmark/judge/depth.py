@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import theilslopes
 
 from speed_benchmark.cell import QUICK_SETTLING_TOKENS
 from speed_benchmark.judge.judgement import Depth, DepthSpeed, Roofline
@@ -87,6 +86,8 @@ def line(record: Record) -> Line | None:
     middles, medians_s = _medians(blocks, positions, gaps_s)
     if len(middles) < LEAST_BLOCKS:
         return None
+    from scipy.stats import theilslopes  # a second to import, and most short records need no line
+
     slope_s, _, low_s, high_s = theilslopes(medians_s, middles)
     return Line(float(positions.mean()), float(gaps_s.mean()), float(slope_s), float(low_s), float(high_s))
 
