@@ -25,7 +25,7 @@ def cell(length: int = 5, *, model: str = "m", generate: int = 4, sampling: str 
             sampling=sampling,  # type: ignore[arg-type]
         ),
         settings=EngineSettings(engine="fake"),
-        protocol=Protocol(**{"repeats": 3, **protocol}),
+        protocol=Protocol(**{"repeats": 2, **protocol}),
     )
 
 
