@@ -36,11 +36,12 @@ def quiet_gap_s(sample: Sample) -> float | None:
     return None if blocks_s is None else float(np.percentile(blocks_s, QUIET_PERCENT))
 
 
-def quiet_tokens_per_s(requests: Sequence[Sample]) -> float | None:
+def quiet_tokens_per_s(requests: Sequence[Sample], quiet_gaps_s: Sequence[float | None]) -> float | None:
     """Decoded tokens/s of all sequences at the quiet pace, mean of the `requests`; None where one is too short."""
-    gaps_s = [quiet_gap_s(request) for request in requests]
     speeds = [
-        len(request.sequences) / gap_s for request, gap_s in zip(requests, gaps_s, strict=True) if gap_s is not None
+        len(request.sequences) / gap_s
+        for request, gap_s in zip(requests, quiet_gaps_s, strict=True)
+        if gap_s is not None
     ]
     return float(np.mean(speeds)) if speeds and len(speeds) == len(requests) else None
 

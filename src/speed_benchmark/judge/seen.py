@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Literal
 
 from speed_benchmark.judge.judgement import Paces, Roofline, StepSplit, Summary
-from speed_benchmark.judge.pace import paces, quiet_tokens_per_s
+from speed_benchmark.judge.pace import paces, quiet_gap_s, quiet_tokens_per_s
 from speed_benchmark.judge.statistics import generation_tokens_per_s, units, whole_requests
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Sample
@@ -47,9 +47,14 @@ class Seen:
         return None if self.record.cell.protocol.quick else paces(self.requests)
 
     @cached_property
+    def quiet_gaps_s(self) -> tuple[float | None, ...]:
+        """The time of a token at the quiet pace of each request, None of one that is too short."""
+        return tuple(map(quiet_gap_s, self.requests))
+
+    @cached_property
     def quiet_tokens_per_s(self) -> float | None:
         """The decode speed at the quiet pace, of requests that were measured whole."""
-        return None if self.record.cell.protocol.quick else quiet_tokens_per_s(self.requests)
+        return None if self.record.cell.protocol.quick else quiet_tokens_per_s(self.requests, self.quiet_gaps_s)
 
     @property
     def is_guess(self) -> bool:

@@ -7,6 +7,7 @@ code that judges one record.
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -196,9 +197,14 @@ def half_width(quantity: Quantity) -> float | None:
 def repeats_needed(values: Sequence[float], wanted: float) -> int:
     """About how many repeats it takes until `--precision wanted` is reached, by the spread of `values`."""
     spread = float(np.std(values, ddof=1)) / statistics.fmean(values)
+    return DEPENDENCE_REPEATS + int((_half_widths() * spread > wanted).sum())
+
+
+@cache
+def _half_widths() -> Values:
+    """Half the width of the interval of DEPENDENCE_REPEATS and more values whose standard deviation is 1."""
     counts = np.arange(DEPENDENCE_REPEATS, MOST_NEEDED)
-    widths = stdtrit(counts - 1, (1 + SEQUENTIAL_CONFIDENCE) / 2) * spread / np.sqrt(counts)
-    return DEPENDENCE_REPEATS + int((widths > wanted).sum())
+    return np.asarray(stdtrit(counts - 1, (1 + SEQUENTIAL_CONFIDENCE) / 2) / np.sqrt(counts))
 
 
 def units(samples: Sequence[Sample], values: Sequence[float]) -> tuple[list[float], bool]:

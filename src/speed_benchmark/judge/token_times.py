@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from speed_benchmark.judge.statistics import whole_requests
 from speed_benchmark.record.record import Record
 
 # Tokens of a block: shorter than a slow spell of the host, longer than what a neighbour in time has to do with.
@@ -61,7 +60,7 @@ def signatures(record: Record) -> Signatures | None:
     block = record.loaded.kv_cache_block_tokens if record.loaded else None
     found = [
         _signatures(gaps_s, sequence.prompt_tokens + SETTLING_TOKENS + 1, block)
-        for request in whole_requests(record.samples, record.cell)
+        for request in record.samples
         for sequence in request.sequences[:1]
         if len(gaps_s := np.diff(sequence.token_times_s)[SETTLING_TOKENS:]) > BLOCK_TOKENS and np.median(gaps_s) > 0
     ]

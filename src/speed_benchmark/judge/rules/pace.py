@@ -5,12 +5,10 @@ from collections.abc import Sequence
 
 from speed_benchmark.cell import INTERVAL_REPEATS, MAX_REPEATS, MAX_SECONDS
 from speed_benchmark.judge.judgement import FindingValue, Severity
-from speed_benchmark.judge.pace import quiet_gap_s
 from speed_benchmark.judge.rules.precision import WIDE
 from speed_benchmark.judge.rules.rule import PACED, Found, rule
 from speed_benchmark.judge.seen import Seen
 from speed_benchmark.judge.statistics import repeats_needed
-from speed_benchmark.record.sample import Sample
 
 # The cure says how many repeats it would take to know the mean so well.
 WANTED = 0.01
@@ -36,16 +34,18 @@ def two_paces(seen: Seen) -> Found:
     }
     lost = paces.slow_share * (1 - paces.fast_s / paces.slow_s)
     doubtful = summary.generation_tokens_per_s.interval is None and lost > WIDE
-    cure = _cure(speeds, seen.requests, summary.duration_s.mean)
+    cure = _cure(speeds, seen.quiet_gaps_s, sequences, summary.duration_s.mean)
     yield Severity.DOUBTFUL if doubtful else Severity.NOTE, values | cure
 
 
-def _cure(speeds: Sequence[float], requests: Sequence[Sample], duration_s: float) -> dict[str, FindingValue]:
+def _cure(
+    speeds: Sequence[float], quiet_gaps_s: Sequence[float | None], sequences: int, duration_s: float
+) -> dict[str, FindingValue]:
     """Which cure works, and its figures: `--precision` gives up after so many repeats, and after so long."""
-    gaps_s = [gap_s for request in requests if (gap_s := quiet_gap_s(request)) is not None]
+    gaps_s = [gap_s for gap_s in quiet_gaps_s if gap_s is not None]
     if hardly := sum(gap_s > (1 + WIDE) * min(gaps_s) for gap_s in gaps_s):
         return {"variant": "hardly", "hardly": hardly, "count": len(gaps_s)}
-    quiet = len(requests[0].sequences) * statistics.fmean(1 / gap_s for gap_s in gaps_s)
+    quiet = sequences * statistics.fmean(1 / gap_s for gap_s in gaps_s)
     if len(speeds) < INTERVAL_REPEATS:
         return {"variant": "few", "quiet_tokens_per_s": quiet}
     needed = repeats_needed(speeds, WANTED)
