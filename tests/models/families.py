@@ -18,13 +18,32 @@ SMALL: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 _EXPERTS: dict[str, Any] = {"moe_intermediate_size": 32, "num_experts_per_tok": 2}
-_LATENT: dict[str, Any] = {"kv_lora_rank": 16, "q_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16}
-_DEEPSEEK: dict[str, Any] = {**_EXPERTS, **_LATENT, "n_routed_experts": 8, "n_group": 2, "topk_group": 1, "num_key_value_heads": 4,
-             "head_dim": 8}
+_LATENT: dict[str, Any] = {
+    "kv_lora_rank": 16,
+    "q_lora_rank": 24,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 16,
+}
+_DEEPSEEK: dict[str, Any] = {
+    **_EXPERTS,
+    **_LATENT,
+    "n_routed_experts": 8,
+    "n_group": 2,
+    "topk_group": 1,
+    "num_key_value_heads": 4,
+    "head_dim": 8,
+}
 _DELTA: dict[str, Any] = {f"linear_num_{part}_heads": 2 for part in ("key", "value")} | {
     f"linear_{part}_head_dim": 16 for part in ("key", "value")
 }
-_MAMBA: dict[str, Any] = {"mamba_d_state": 16, "mamba_d_head": 16, "mamba_n_heads": 8, "mamba_n_groups": 1, "mamba_expand": 2}
+_MAMBA: dict[str, Any] = {
+    "mamba_d_state": 16,
+    "mamba_d_head": 16,
+    "mamba_n_heads": 8,
+    "mamba_n_groups": 1,
+    "mamba_expand": 2,
+}
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -62,9 +81,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "jamba": {"num_experts": 4, "num_experts_per_tok": 2, "attn_layer_period": 2, "attn_layer_offset": 1},
     "bamba": {**_MAMBA, "attn_layer_indices": [1]},
     "granitemoehybrid": {
-        **_MAMBA, "num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 32,
+        **_MAMBA,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "shared_intermediate_size": 32,
         "layer_types": ["mamba", "attention"] * 2,
-    },  # fmt: skip
+    },
     "falcon_mamba": {"state_size": 16},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
 }

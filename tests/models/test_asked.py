@@ -60,7 +60,11 @@ def test_a_shape_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_one_that_lies_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(asked, "LIMIT_S", 40)
-    endless, unknown, absurd = TINY | {"num_hidden_layers": 10**9}, TINY | {"model_type": "x\n"}, TINY | {"hidden_size": -1}
+    endless, unknown, absurd = (
+        TINY | {"num_hidden_layers": 10**9},
+        TINY | {"model_type": "x\n"},
+        TINY | {"hidden_size": -1},
+    )
     found = shapes([TINY, endless, unknown, tiny("-AWQ"), absurd])
     assert [isinstance(one, Shape) for one in found] == [True, False, False, True, False]
     assert all(str(one).isprintable() for one in found if isinstance(one, ShapeError))

@@ -23,15 +23,21 @@ Family = tuple[dict[str, Any], Shape | ShapeError]
 @pytest.fixture(scope="module")
 def families() -> dict[str, Family]:
     """By name: what a process with values says of each, and its shape."""
-    ran = subprocess.run([sys.executable, "-m", "tests.models.saved", *FAMILIES], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.models.saved", *FAMILIES], capture_output=True, text=True, check=True
+    )
     rows = [json.loads(line.removeprefix("told ")) for line in ran.stdout.splitlines() if line.startswith("told ")]
-    assert [row["name"] for row in rows if "error" not in row] == list(FAMILIES), [row for row in rows if "error" in row]
+    assert [row["name"] for row in rows if "error" not in row] == list(FAMILIES), [
+        row for row in rows if "error" in row
+    ]
     asked = shapes([row["config"] for row in rows])
     return {row["name"]: (row, shape) for row, shape in zip(rows, asked, strict=True)}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_tensors_are_those_that_are_saved_and_the_cache_is_that_of_a_run(name: str, families: dict[str, Family]) -> None:
+def test_tensors_are_those_that_are_saved_and_the_cache_is_that_of_a_run(
+    name: str, families: dict[str, Family]
+) -> None:
     told, shape = families[name]
     assert isinstance(shape, Shape), shape
     found = {tensor.name: [tensor.dtype, list(tensor.shape)] for tensor in shape.each_tensor()}
@@ -42,7 +48,7 @@ def test_tensors_are_those_that_are_saved_and_the_cache_is_that_of_a_run(name: s
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_token_takes_two_operations_for_each_weight_it_goes_through(name: str, families: dict[str, Family]) -> None:
-    """Norms and biases are weights that are in no product, convolutions and states products without weights: within 4 %."""
+    """Within 4 %: norms and biases are weights that are in no product, states are products without weights."""
     _, shape = families[name]
     assert isinstance(shape, Shape)
     assert shape.forward is not None

@@ -16,12 +16,12 @@ from speed_benchmark.models.shape import (
 FULL = LayerGroup(kind="full", count=2, values_per_token=10, flops_per_position=40)
 SLIDING = LayerGroup(kind="sliding", count=3, values_per_token=10, window_tokens=4, flops_per_position=40)
 STATE = LayerGroup(kind="state", count=1, values_per_token=0, state_bytes=77, flops_per_position=0)
-LATENT = LayerGroup(
-    kind="latent", count=1, values_per_token=5, flops_per_position=100, latent_flops_per_position=300
-)
+LATENT = LayerGroup(kind="latent", count=1, values_per_token=5, flops_per_position=100, latent_flops_per_position=300)
 
 
-def group(name: str, shape: tuple[int, ...], kind: str, *, dtype: str = "BF16", weights: int | None = None) -> TensorGroup:
+def group(
+    name: str, shape: tuple[int, ...], kind: str, *, dtype: str = "BF16", weights: int | None = None
+) -> TensorGroup:
     elements = 1
     for size in shape:
         elements *= size

@@ -17,10 +17,14 @@ Kind = Literal["embedding", "tied", "attention", "mlp", "expert", "router", "nor
 CacheKind = Literal["full", "sliding", "latent", "state", "none"]
 """What a layer keeps of the tokens before: all, those of a window, a compressed vector of each, or a fixed state."""
 
-BITS = {
-    **{"BF16": 16, "F16": 16, "F32": 32, "F64": 64, "I8": 8, "U8": 8, "I16": 16, "I32": 32, "I64": 64, "BOOL": 8},
-    **{"F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4},
+_TYPES = {
+    4: ("F4",),
+    8: ("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"),
+    16: ("BF16", "F16", "I16", "U16"),
+    32: ("F32", "I32", "U32"),
+    64: ("F64", "I64", "U64"),
 }
+BITS = {name: bits for bits, names in _TYPES.items() for name in names}
 """What a value takes, by the name that safetensors gives to its type."""
 
 _PLAIN = ("BF16", "F16", "F32", "F64")
@@ -83,7 +87,7 @@ class Experts(Frozen):
     active: Positive
 
     def touched(self, tokens: int) -> float:
-        """How many of a layer's experts so many tokens go through together, on average, where a router spreads evenly."""
+        """How many of a layer's experts so many tokens go through together, on average, if a router spreads evenly."""
         return self.count * (1 - (1 - self.active / self.count) ** tokens)
 
 
@@ -126,7 +130,7 @@ class Forward(Frozen):
 
 
 class Shape(Frozen):
-    """A model as transformers builds it. `forward` is None where it could not be run without values: `note` says why."""
+    """A model as transformers builds it. `forward` is None where it can't be run without values: `note` says why."""
 
     architecture: Text
     dtype: Text
@@ -137,7 +141,9 @@ class Shape(Frozen):
 
     def each_tensor(self) -> list[Tensor]:
         """All tensors, in the natural order of their names."""
-        return sorted((tensor for group in self.tensors for tensor in group.tensors()), key=lambda one: natural(one.name))
+        return sorted(
+            (tensor for group in self.tensors for tensor in group.tensors()), key=lambda one: natural(one.name)
+        )
 
     def weight_bytes(self, value_bytes: int | None = None) -> int:
         """What all weights take as stored, or with plain weights of `value_bytes` each."""
@@ -195,8 +201,12 @@ class Shape(Frozen):
     def prefill_flops(self, tokens: int) -> int:
         """The operations of a prompt of `tokens`, of which the last one passes the output layer."""
         forward = self._forward
-        return (forward.flops - forward.output_flops) * tokens + forward.output_flops + sum(
-            group.count * group.flops_per_position * group.positions_of_prefill(tokens) for group in forward.layers
+        return (
+            (forward.flops - forward.output_flops) * tokens
+            + forward.output_flops
+            + sum(
+                group.count * group.flops_per_position * group.positions_of_prefill(tokens) for group in forward.layers
+            )
         )
 
     @property

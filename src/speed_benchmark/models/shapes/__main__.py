@@ -22,7 +22,7 @@ def main() -> None:
     os.dup2(2, 1)  # libraries print what they like
     for config in json.load(sys.stdin):
         signal.alarm(limit_s)  # nobody handles it: it ends the process, whatever it is doing
-        print(_answer(config).model_dump_json(), file=output, flush=True)  # noqa: T201 - the pipe to the parent
+        print(_answer(config).model_dump_json(), file=output, flush=True)
 
 
 def _answer(config: Config) -> Answer:

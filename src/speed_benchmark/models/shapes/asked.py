@@ -30,6 +30,14 @@ LIMIT_S = 120
 # All that has a say in which tensors there are.
 _PACKAGES = ("accelerate", "compressed-tensors", "gptqmodel", "kernels", "optimum", "torch", "transformers")
 _LONGEST_REASON = 300
+# Without a GPU the same modules are built on every machine; one thread is enough where nothing is computed.
+_ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 
 
 class ShapeError(Exception):
@@ -63,7 +71,8 @@ def shapes(configs: Sequence[Config]) -> list[Shape | ShapeError]:
     answers = {key: answer for key in keys if (answer := _kept(key))}
     missing = {key: config for key, config in zip(keys, configs, strict=True) if key not in answers}
     if missing and "transformers" not in versions:
-        return [_result(answers.get(key) or Answer.none("has a shape that only transformers knows: install it")) for key in keys]
+        nobody = Answer.none("has a shape that only transformers knows: install it")
+        return [_result(answers.get(key, nobody)) for key in keys]
     while missing:
         said, last_words = _ask(list(missing.values()))
         for key, answer in zip(list(missing), said, strict=False):
@@ -79,11 +88,7 @@ def shapes(configs: Sequence[Config]) -> list[Shape | ShapeError]:
 
 def _ask(configs: list[Config]) -> tuple[list[Answer], str]:
     """What a child says of `configs`, in their order, as far as it lives; and how it ended if it does not."""
-    # Without a GPU the same modules are built on every machine, and one thread is enough where nothing is computed.
-    environment = os.environ | {
-        **{"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"},
-        **{"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"},
-    }
+    environment = os.environ | _ENVIRONMENT
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         child = subprocess.run(  # noqa: S603 - this interpreter, and a module of this package
             [sys.executable, "-P", "-m", __package__, str(LIMIT_S)],

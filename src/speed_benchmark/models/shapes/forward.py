@@ -82,7 +82,7 @@ class _Operations:
         return {place for place in (*self.weights, *self.positions) if isinstance(place, int)}
 
 
-class _Seen(TorchDispatchMode):
+class _Seen(TorchDispatchMode):  # type: ignore[misc]
     """Counts the operations of matrix products by the place where they are made, as PyTorch's own counter counts them.
 
     That one (`FlopCounterMode`) follows every module, which takes three times as long.
@@ -105,7 +105,11 @@ class _Seen(TorchDispatchMode):
             yield self.step
 
     def __torch_dispatch__(
-        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None  # noqa: ANN401, ARG002
+        self,
+        func: Any,  # noqa: ANN401 - an operation of PyTorch
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Run one operation, and count it."""
         result = func(*args, **(kwargs or {}))
@@ -192,7 +196,12 @@ def _entering_experts(seen: _Seen, told: Experts | None) -> Any:  # noqa: ANN401
     def enter(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         count = next(module.parameters()).shape[0]
         chosen = kwargs.get("top_k_index", args[1] if len(args) > 1 else None)
-        active = told.active if chosen is None and told else chosen.shape[-1]
+        if chosen is not None:
+            active = chosen.shape[-1]
+        elif told is not None:
+            active = told.active
+        else:
+            raise ValueError("its experts do not tell how many of them a token goes through")
         seen.inside = Experts(count=count, active=active)
         seen.share = 1 if chosen is not None else Fraction(active, count)
         seen.experts = max(filter(None, (seen.experts, seen.inside)), key=lambda experts: experts.active)

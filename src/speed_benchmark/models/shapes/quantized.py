@@ -59,8 +59,8 @@ def weights_held(found: Tensors, plain: Tensors) -> dict[str, int]:
 _ON_CPU: dict[str, Any] = {"": "cpu"}
 
 
-class _Holder(torch.nn.Module):
-    """What holds linear layers in place of all experts; FP8's quantiser would replace what it finds under their name."""
+class _Holder(torch.nn.Module):  # type: ignore[misc]
+    """What holds linear layers in place of all experts. FP8's quantiser would replace what it finds by that name."""
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, torch.nn.Module]]:  # noqa: ANN401
         """All modules in it, itself left out."""
@@ -94,8 +94,10 @@ def _unfuse(model: "PreTrainedModel") -> dict[str, _Unfused]:
         ones = {f"{path}.{name}": tensor[:1] for name, tensor in module.named_parameters()}
         names = revert_weight_conversion(model, ones)
         prefix = next(iter(names)).rpartition(".0.")[0] + "."
-        if not all(name.startswith(f"{prefix}0.") and name.endswith(".weight") and tensor.dim() == 2
-                   for name, tensor in names.items()):
+        if not all(
+            name.startswith(f"{prefix}0.") and name.endswith(".weight") and tensor.dim() == 2
+            for name, tensor in names.items()
+        ):
             continue
         one = torch.nn.Module()
         for name, tensor in names.items():
@@ -112,7 +114,7 @@ def _unfuse(model: "PreTrainedModel") -> dict[str, _Unfused]:
 def _mxfp4(plain: Tensors) -> Tensors:
     """Experts as blocks of 32 values of 4 bits with a scale of 8 bits each; the quantiser's module wants its kernels.
 
-    As gpt-oss publishes them: [experts, outputs, inputs / 32, 16 bytes], where plain ones are [experts, inputs, outputs].
+    As gpt-oss publishes them: [experts, outputs, inputs / 32, 16 bytes]; plain ones are [experts, inputs, outputs].
     """
     found: Tensors = {}
     for name, (kind, tensor) in plain.items():

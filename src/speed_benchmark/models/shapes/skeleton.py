@@ -1,4 +1,4 @@
-"""A model without values: what transformers builds from a config on PyTorch's `meta` device, where tensors have none."""
+"""A model without values: what transformers builds of a config on PyTorch's `meta` device."""
 
 from typing import TYPE_CHECKING
 

@@ -30,7 +30,7 @@ _KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
 
 
 def published(model: "PreTrainedModel", among: Callable[[str], bool] = lambda _name: True) -> Tensors:
-    """The tensors that `save_pretrained` writes of `model`, each with what it is for; of those `among` which to look."""
+    """The tensors that `save_pretrained` writes of `model`, of those of its own that are `among` the wanted ones."""
     state = model.state_dict()
     for name in model._keys_to_ignore_on_save or ():
         state.pop(name, None)
