@@ -66,6 +66,14 @@ def integers(bits: int, **more: Any) -> dict[str, Any]:
 
 
 FLOAT = {"num_bits": 8, "type": "float", "symmetric": True}
+FP4 = {
+    "num_bits": 4,
+    "type": "float",
+    "symmetric": True,
+    "strategy": "tensor_group",
+    "group_size": 16,
+    "scale_dtype": "torch.float8_e4m3fn",
+}
 FORMATS: dict[str, dict[str, Any]] = {
     "GPTQ-2": {"quant_method": "gptq", "bits": 2, "group_size": 128, "desc_act": False, "sym": True},
     "GPTQ-3": {"quant_method": "gptq", "bits": 3, "group_size": 128, "desc_act": False, "sym": True},
@@ -78,6 +86,11 @@ FORMATS: dict[str, dict[str, Any]] = {
     "W8A8": compressed("int-quantized", integers(8, strategy="channel"), integers(8, strategy="token", dynamic=True)),
     "FP8-channel": compressed(
         "float-quantized", FLOAT | {"strategy": "channel"}, FLOAT | {"strategy": "token", "dynamic": True}
+    ),
+    "NVFP4": compressed(
+        "nvfp4-pack-quantized",
+        FP4 | {"dynamic": False},
+        FP4 | {"dynamic": "local"},
     ),
     "FP8-tensor": compressed(
         "float-quantized", FLOAT | {"strategy": "tensor"}, FLOAT | {"strategy": "tensor", "dynamic": False}
@@ -97,6 +110,7 @@ SIZES = {
     "W8A8": lambda weights, _layers, outputs, _inputs: weights + outputs * 2,
     "FP8-channel": lambda weights, _layers, outputs, _inputs: weights + outputs * 2,
     "FP8-tensor": lambda weights, layers, _outputs, _inputs: weights + layers * 2 * 2,
+    "NVFP4": lambda weights, layers, _outputs, _inputs: weights // 2 + weights // 16 + layers * 2 * 4,
     "FP8": lambda weights, _layers, _outputs, _inputs: weights + weights // 128**2 * 4,
 }
 CASES = [(model, name) for model in ("dense", "mixture") for name in FORMATS]
