@@ -47,6 +47,9 @@ def test_qwen2_5_is_what_was_written_by_hand(model: str, asked_for: dict[str, tu
     assert shape.forward.flops - shape.forward.output_flops == cost.prefill_flops
     assert shape.decode_flops(101) - shape.decode_flops(100) == cost.attention_flops_per_token
     assert shape.read_bytes() == cost.weight_bytes
+    assert shape.forward.widest_values == config["intermediate_size"]
+    sizes = config["hidden_size"], config["num_attention_heads"], config["num_hidden_layers"]
+    assert (shape.hidden_size, shape.attention_heads, shape.layer_count) == sizes
 
 
 def test_a_shape_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

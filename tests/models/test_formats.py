@@ -96,23 +96,26 @@ FORMATS: dict[str, dict[str, Any]] = {
         "float-quantized", FLOAT | {"strategy": "tensor"}, FLOAT | {"strategy": "tensor", "dynamic": False}
     ),
 }
-# What the linear layers take: from their weights, layers, outputs and inputs in all.
-SIZES = {
-    **{
-        f"GPTQ-{bits}": lambda weights, _layers, _outputs, inputs, bits=bits: (
-            weights * bits // 8 + weights // 128 * 2 + weights // 128 * bits // 8 + inputs * 4
-        )
-        for bits in (2, 3, 4, 8)
-    },
-    "AWQ": lambda weights, _layers, _outputs, _inputs: weights // 2 + weights // 128 * 2 + weights // 128 // 2,
-    "W4A16": lambda weights, layers, _outputs, _inputs: weights // 2 + weights // 128 * 2 + layers * 16,
-    "W8A16": lambda weights, layers, outputs, _inputs: weights + outputs * 2 + layers * 16,
-    "W8A8": lambda weights, _layers, outputs, _inputs: weights + outputs * 2,
-    "FP8-channel": lambda weights, _layers, outputs, _inputs: weights + outputs * 2,
-    "FP8-tensor": lambda weights, layers, _outputs, _inputs: weights + layers * 2 * 2,
-    "NVFP4": lambda weights, layers, _outputs, _inputs: weights // 2 + weights // 16 + layers * 2 * 4,
-    "FP8": lambda weights, _layers, _outputs, _inputs: weights + weights // 128**2 * 4,
-}
+
+
+def linear_bytes(model: str, name: str) -> int:
+    """What the linear layers take: packed weights, and what each group, output, layer or input adds."""
+    weights, layers, outputs, inputs = LINEAR[model], LINEAR_LAYERS[model], OUTPUTS[model], INPUTS[model]
+    if name.startswith("GPTQ-"):
+        bits = int(name[-1])
+        return weights * bits // 8 + weights // 128 * 2 + weights // 128 * bits // 8 + inputs * 4
+    return {
+        "AWQ": weights // 2 + weights // 128 * 2 + weights // 128 // 2,
+        "W4A16": weights // 2 + weights // 128 * 2 + layers * 16,
+        "W8A16": weights + outputs * 2 + layers * 16,
+        "W8A8": weights + outputs * 2,
+        "FP8-channel": weights + outputs * 2,
+        "FP8-tensor": weights + layers * 2 * 2,
+        "NVFP4": weights // 2 + weights // 16 + layers * 2 * 4,
+        "FP8": weights + weights // 128**2 * 4,
+    }[name]
+
+
 CASES = [(model, name) for model in ("dense", "mixture") for name in FORMATS]
 KNOWN = {"Qwen/Qwen3-8B-FP8": 9.44e9, "Qwen/Qwen3-8B-AWQ": 6.10e9}
 
@@ -133,8 +136,7 @@ def asked_for(tmp_path_factory: pytest.TempPathFactory) -> Asked:
 def test_each_linear_layer_is_packed_experts_too(model: str, name: str, asked_for: Asked) -> None:
     shape = asked_for[model, name]
     assert isinstance(shape, Shape), shape
-    linear = SIZES[name](LINEAR[model], LINEAR_LAYERS[model], OUTPUTS[model], INPUTS[model])
-    assert shape.weight_bytes() == PLAIN_BYTES[model] + linear
+    assert shape.weight_bytes() == PLAIN_BYTES[model] + linear_bytes(model, name)
     assert shape.parameters() == PLAIN_BYTES[model] // 2 + LINEAR[model]
     assert shape.forward is not None
 

@@ -45,3 +45,35 @@ def test_a_format_changes_a_config_that_is_there() -> None:
 def test_data_files_are_part_of_the_package() -> None:
     folder = Path(__file__).parents[2] / "src" / "speed_benchmark" / "models" / "data" / "configs"
     assert {file.suffix for file in folder.iterdir()} == {".json"}
+
+
+@pytest.mark.slow
+def test_a_mixture_of_experts_and_windows_against_figures_counted_by_hand(
+    asked_for: dict[str, Shape | ShapeError],
+) -> None:
+    """Qwen3-30B-A3B: 48 layers, hidden 2048, 32 heads of 128, 4 of them for keys and values, 8 of 128 experts of 768.
+
+    gpt-oss-20b: 24 layers, hidden 2880, 64 heads of 64, 8 of them for keys and values, 4 of 32 experts of 2880; each
+    other layer sees 128 tokens.
+    """
+    mixture, windows = asked_for["Qwen/Qwen3-30B-A3B"], asked_for["openai/gpt-oss-20b"]
+    assert isinstance(mixture, Shape)
+    assert isinstance(windows, Shape)
+
+    block = 2 * 2048 * 4096 + 2 * 2048 * 512 + 2048 * 128 + 8 * 3 * 2048 * 768
+    assert mixture.decode_flops(1000) == 2 * (48 * block + 151936 * 2048) + 48 * 1000 * 4 * 32 * 128
+    assert mixture.kv_cache_bytes(1000, 2) == 48 * 1000 * 2 * 4 * 128 * 2
+    norms = 48 * (2 * 2048 + 2 * 128) + 2048
+    assert mixture.read_bytes() == 2 * (48 * block + 151936 * 2048 + norms + 2048)
+    all_experts = 48 * 128 * 3 * 2048 * 768
+    assert mixture.parameters("expert") == all_experts
+    assert mixture.read_bytes(1000) == pytest.approx(2 * (mixture.parameters() - (151936 - 1000) * 2048), rel=1e-6)
+
+    block = 2 * 2880 * 4096 + 2 * 2880 * 512 + 2880 * 32 + 4 * 3 * 2880 * 2880
+    positions = 12 * 1000 + 12 * 128
+    assert windows.decode_flops(1000) == 2 * (24 * block + 201088 * 2880) + positions * 4 * 64 * 64
+    assert windows.kv_cache_bytes(1000, 2) == positions * 2 * 8 * 64 * 2
+    full = 1000 * 1001 // 2
+    capped = 128 * 129 // 2 + (1000 - 128) * 128
+    attention = 12 * (full + capped) * 4 * 64 * 64
+    assert windows.prefill_flops(1000) == 1000 * 2 * 24 * block + 2 * 201088 * 2880 + attention

@@ -40,6 +40,9 @@ def group(
 SHAPE = Shape(
     architecture="Any",
     dtype="BF16",
+    hidden_size=8,
+    attention_heads=2,
+    layer_count=7,
     tensors=(
         group("embed.weight", (100, 8), "embedding"),
         group("layers.{}.experts.{}.weight", (4, 8), "expert"),
@@ -50,7 +53,7 @@ SHAPE = Shape(
         group("head.weight", (100, 8), "output"),
     ),
     experts=Experts(count=3, active=1),
-    forward=Forward(flops=1000, output_flops=300, layers=(FULL, SLIDING, STATE, LATENT)),
+    forward=Forward(flops=1000, output_flops=300, widest_values=16, layers=(FULL, SLIDING, STATE, LATENT)),
 )
 
 

@@ -121,11 +121,13 @@ class Forward(Frozen):
     """What one forward pass computes and leaves behind.
 
     `flops` are the multiplications and additions of one token in all layers and in the output layer, positions before
-    it aside, `output_flops` those of the output layer, which a prompt passes once.
+    it aside, `output_flops` those of the output layer, which a prompt passes once. `widest_values` are those of a token
+    between two products, where a layer is widest: in its MLP, or in all active experts.
     """
 
     flops: Count
     output_flops: Count
+    widest_values: Count
     layers: tuple[LayerGroup, ...]
 
 
@@ -134,6 +136,9 @@ class Shape(Frozen):
 
     architecture: Text
     dtype: Text
+    hidden_size: Positive
+    attention_heads: Positive
+    layer_count: Positive
     tensors: tuple[TensorGroup, ...]
     experts: Experts | None
     forward: Forward | None

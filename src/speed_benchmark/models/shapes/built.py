@@ -17,10 +17,14 @@ def shape_of(config: Config) -> Shape:
     plain = found = tensors.published(model)
     if quantization is not None:
         found = quantized.quantized(model, quantization, plain)
+    text = model.config.get_text_config(decoder=True)
     passed, experts, note = _forward(canonical_json(without))
     return Shape(
         architecture=type(model).__name__,
         dtype=tensors.DTYPES[model.dtype],
+        hidden_size=text.hidden_size,
+        attention_heads=getattr(text, "num_attention_heads", None) or 1,  # a model of states alone has none
+        layer_count=text.num_hidden_layers,
         tensors=tensors.grouped(found, quantized.weights_held(found, plain)),
         experts=experts,
         forward=passed,

@@ -67,7 +67,9 @@ def forward_of(model: "PreTrainedModel") -> tuple[Forward, Experts | None]:
             )
         ] += 1
     layers = tuple(group.model_copy(update={"count": count}) for group, count in groups.items())
-    return Forward(flops=flops, output_flops=first.weights[OUTPUT], layers=layers), seen.experts
+    return Forward(
+        flops=flops, output_flops=first.weights[OUTPUT], widest_values=first.widest, layers=layers
+    ), seen.experts
 
 
 class _Operations:
@@ -76,6 +78,7 @@ class _Operations:
     def __init__(self) -> None:
         self.weights: Counter[Place] = Counter()
         self.positions: Counter[Place] = Counter()
+        self.widest = 0
 
     def places(self) -> set[int]:
         """The layers in which there are any."""
@@ -118,6 +121,8 @@ class _Seen(TorchDispatchMode):  # type: ignore[misc]
         if count is not None and place != POSITIONS:
             # A product in batches is one of heads, or of experts, which are modules of their own.
             counter = self.step.positions if kind in BATCHED and not self.inside else self.step.weights
+            if counter is self.step.weights and place != OUTPUT:
+                self.step.widest = max(self.step.widest, result.numel())
             counter[place] += int(count(*args, **(kwargs or {}), out_val=result) * self.share)
         return result
 
