@@ -129,7 +129,7 @@ def asked_for(tmp_path_factory: pytest.TempPathFactory) -> Asked:
         models = {"dense": DENSE, "mixture": MIXTURE}
         configs = [models[model] | {"quantization_config": FORMATS[name]} for model, name in CASES]
         known = [published()[name].config for name in KNOWN]
-        return dict(zip([*CASES, *((name, "") for name in KNOWN)], shapes(configs + known), strict=True))
+        return dict(zip([*CASES, *((name, "") for name in KNOWN)], shapes(configs + known, anew=True), strict=True))
 
 
 @pytest.mark.parametrize(("model", "name"), CASES)

@@ -1,11 +1,15 @@
 """Configs as data, against the sizes of the weights as published."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from speed_benchmark.models import catalogue
 from speed_benchmark.models.published import published
 from speed_benchmark.models.shape import Shape
+from speed_benchmark.models.shapes import shipped
 from speed_benchmark.models.shapes.asked import ShapeError, shapes
 
 MODELS = published()
@@ -16,7 +20,7 @@ NAMED = {name: model for name, model in MODELS.items() if "quantization_config" 
 def asked_for(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shape | ShapeError]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        return dict(zip(NAMED, shapes([model.config for model in NAMED.values()]), strict=True))
+        return dict(zip(NAMED, shapes([model.config for model in NAMED.values()], anew=True), strict=True))
 
 
 @pytest.mark.slow
@@ -25,6 +29,7 @@ def test_a_checkpoint_has_the_size_that_is_published(name: str, asked_for: dict[
     shape = asked_for[name]
     assert isinstance(shape, Shape), shape
     assert shape.note == ""
+    assert shipped.shape(NAMED[name].config) == shape, "run benchmarks/shapes.py"
     if NAMED[name].total_size is not None:
         assert shape.weight_bytes() == NAMED[name].total_size
 
@@ -40,6 +45,24 @@ def test_each_has_a_source_and_what_every_engine_reads() -> None:
 def test_a_format_changes_a_config_that_is_there() -> None:
     plain, fp8 = MODELS["Qwen/Qwen3-8B"], MODELS["Qwen/Qwen3-8B-FP8"]
     assert {key for key in fp8.config if fp8.config[key] != plain.config.get(key)} == {"quantization_config"}
+
+
+def test_shapes_of_all_are_shipped_and_known_without_torch() -> None:
+    code = """if True:
+        import sys, time
+        from speed_benchmark.models import catalogue
+        from speed_benchmark.models.published import published
+        from speed_benchmark.models.shapes.asked import shapes
+        began = time.perf_counter()
+        configs = [model.config for model in (*published().values(), *catalogue.entries())]
+        known = {shape.model_dump_json() for shape in shapes(configs)}
+        print(len(known), "torch" in sys.modules, time.perf_counter() - began)
+    """
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    known, torch, took_s = ran.stdout.split()
+    assert int(known) == len(MODELS) + len(catalogue.entries()) - 1, "70B of Llama 3.1 and 3.3 are alike"
+    assert torch == "False"
+    assert float(took_s) < 2
 
 
 def test_data_files_are_part_of_the_package() -> None:

@@ -1,1 +1,1 @@
-"""Asking transformers what a model is: `asked` in the parent, the other files in a child process, with PyTorch."""
+"""Asking transformers what a model is: `asked` and `shipped` in the parent, the others in a child, with PyTorch."""

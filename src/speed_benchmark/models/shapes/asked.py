@@ -1,4 +1,7 @@
-"""Shapes of models, asked of transformers in a child process, for this one imports no PyTorch; each is asked once."""
+"""Shapes of models, asked of transformers in a child process, for this one imports no PyTorch; each is asked once.
+
+Those of models that people use are data (`shapes.shipped`), and so known without transformers.
+"""
 
 import hashlib
 import importlib.metadata
@@ -18,6 +21,7 @@ from speed_benchmark import files
 from speed_benchmark.cell import canonical_json
 from speed_benchmark.models.config import Config
 from speed_benchmark.models.shape import Shape
+from speed_benchmark.models.shapes import shipped
 from speed_benchmark.record.base import Frozen, Text
 from speed_benchmark.terminal import one_line
 
@@ -64,11 +68,19 @@ def shape(config: Config) -> Shape:
     return found
 
 
-def shapes(configs: Sequence[Config]) -> list[Shape | ShapeError]:
-    """The shapes of the models of several config.json, asked in one child process; those known are not asked again."""
+def shapes(configs: Sequence[Config], *, anew: bool = False) -> list[Shape | ShapeError]:
+    """The shapes of the models of several config.json, asked in one child process; those known are not asked again.
+
+    With `anew` what is shipped does not count.
+    """
     versions = _versions()
     keys = [_key(config, versions) for config in configs]
-    answers = {key: answer for key in keys if (answer := _kept(key))}
+    answers = {}
+    for key, config in zip(keys, configs, strict=True):
+        known = None if anew else shipped.shape(config)
+        answer = Answer(shape=known) if known else _kept(key)
+        if answer:
+            answers[key] = answer
     missing = {key: config for key, config in zip(keys, configs, strict=True) if key not in answers}
     if missing and "transformers" not in versions:
         nobody = Answer.none("has a shape that only transformers knows: install it")

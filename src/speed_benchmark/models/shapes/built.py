@@ -1,7 +1,7 @@
 """The shape of a model, from what transformers builds of its config."""
 
 import json
-from functools import lru_cache
+from functools import cache
 
 from speed_benchmark.cell import canonical_json
 from speed_benchmark.models.config import Config
@@ -32,9 +32,9 @@ def shape_of(config: Config) -> Shape:
     )
 
 
-@lru_cache(maxsize=4)
+@cache
 def _forward(config_json: str) -> tuple[Forward | None, Experts | None, str]:
-    """What the plain model computes; the same for all formats of a model, which come one after the other.
+    """What the plain model computes; the same for all formats of a model.
 
     A model that also sees or hears may look at values for that, which its text model does not.
     """
