@@ -6,7 +6,7 @@ from functools import cache
 from speed_benchmark.cell import canonical_json
 from speed_benchmark.models.config import Config
 from speed_benchmark.models.shape import Experts, Forward, Shape
-from speed_benchmark.models.shapes import forward, quantized, skeleton, tensors
+from speed_benchmark.models.shapes import forward, operations, quantized, skeleton, tensors
 
 
 def shape_of(config: Config) -> Shape:
@@ -46,4 +46,4 @@ def _forward(config_json: str) -> tuple[Forward | None, Experts | None, str]:
             return *forward.forward_of(model), ""
         except Exception as error:  # noqa: BLE001 - what it computes depends on values, in some way of its own
             notes.append(f"{type(error).__name__}: {error}"[:300])
-    return None, forward.experts_told(model) if model else None, notes[0]
+    return None, operations.experts_told(model) if model else None, notes[0]

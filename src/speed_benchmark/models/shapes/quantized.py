@@ -8,7 +8,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.quantizers import AutoHfQuantizer
 
 from speed_benchmark.models.config import Config
-from speed_benchmark.models.shapes.forward import is_experts
+from speed_benchmark.models.shapes.operations import is_experts
 from speed_benchmark.models.shapes.tensors import Tensors, published
 
 if TYPE_CHECKING:
