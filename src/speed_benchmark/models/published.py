@@ -1,7 +1,8 @@
 """Models that people use: their config.json as data, with its source and the size of the weights as published.
 
 `data/configs` has a file for each family: its models, and the formats in which they are published too, each with what
-it changes in the config. `total_size` is the one in the index of the weight files.
+it changes in the config. `total_size` is that of the index of the weight files, where it was known
+before it was computed here.
 """
 
 import json
