@@ -4,11 +4,10 @@ import pytest
 
 from speed_benchmark.judge.rules.hardware import HELD_DOWN
 from speed_benchmark.machine.nvml import THROTTLE_REASONS
-from speed_benchmark.record.machine import Colocation, Pace
+from speed_benchmark.record.machine import Colocation
 from speed_benchmark.record.record import Profile
 from speed_benchmark.record.sample import GpuReadings, Readings
 from tests.judge.judging import Make, again, said, with_samples
-from tests.judge.test_roofline import COST, PEAKS
 
 
 @pytest.mark.parametrize(
@@ -36,43 +35,6 @@ def test_other_choice(fake_record: Make) -> None:
     assert steady.record.loaded is not None
     loaded = steady.record.loaded.model_copy(update={"reasons": ("no such kernel",)})
     assert said(again(steady, loaded=loaded), "other_choice") == [("note", {"reason": "no such kernel"})]
-
-
-def paces(*loops_s: tuple[int, float]) -> tuple[Pace, ...]:
-    return tuple(Pace(process=process, python_loop_s=loop_s) for process, loop_s in loops_s)
-
-
-@pytest.mark.parametrize(
-    ("host_paces", "share"),
-    [
-        ((), None),
-        (((0, 1.0),), None),
-        (((0, 1.0), (0, 1.04)), None),
-        (((0, 1.0), (0, 1.06)), 0.06),
-        (((0, 1.06), (0, 1.0)), 0.06),
-        (((0, 1.0), (0, 1.0), (1, 2.0), (1, 2.0)), None),  # two processes are told apart elsewhere
-        (((0, 1.0), (0, 1.1), (1, 2.0), (1, 2.5)), 0.25),
-    ],
-)
-def test_a_host_that_changed_its_pace(
-    fake_record: Make, host_paces: tuple[tuple[int, float], ...], share: float | None
-) -> None:
-    changed = again(fake_record([2.0] * 6), host_paces=paces(*host_paces))
-    expected = [] if share is None else [("note", {"share": pytest.approx(share)})]
-    assert said(changed, "pace_changed") == expected
-
-
-@pytest.mark.parametrize(("busy", "severity"), [(0.5, "doubtful"), (0.9, "note")])
-def test_a_changed_pace_is_doubted_where_the_host_sets_it(fake_record: Make, busy: float, severity: str) -> None:
-    changed = again(
-        fake_record([1.5] * 6),
-        host_paces=paces((0, 1.0), (0, 1.06)),
-        token_cost=COST,
-        device_peaks=PEAKS,
-        profile=Profile(device_busy_share=busy),
-    )
-    variant = {"variant": "host"} if severity == "doubtful" else {}
-    assert said(changed, "pace_changed") == [(severity, {"share": pytest.approx(0.06)} | variant)]
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,6 @@ EXAMPLES: dict[str, dict[str, FindingValue]] = {
     "not_profiled": {"reason": "no CUPTI"},
     "other_choice": {"reason": "no such kernel"},
     "forced_choice": {"forced": "no sampler kernels"},
-    "pace_changed": {"share": 0.0812},
-    "pace_changed.host": {"share": 0.0812},
     "shared_host": {"workers": 2, "cores": 4},
     "shared_host.unbound": {"workers": 1},
     "pace_disagrees": {"host_share": 0.612, "autocorrelation": -0.357},

@@ -435,20 +435,21 @@ def test_hosts_of_unlike_pace_are_not_compared_unless_asked(ok: Record) -> None:
 
 
 @pytest.mark.parametrize(("factor", "reasons"), [(1.04, []), (1.06, ["unlike_pace"])])
-def test_a_host_that_changed_its_pace_is_an_unlike_one(ok: Record, factor: float, reasons: list[str]) -> None:
+def test_a_host_that_went_at_another_pace_is_an_unlike_one(ok: Record, factor: float, reasons: list[str]) -> None:
     cell = compared([placed(ok, "one", PACE)], [placed(ok, "one", slower(graph_launch_s=factor), day=3)]).cells[0]
     assert codes(cell.reasons) == reasons
     assert (cell.ratio is None) is bool(reasons)
 
 
-def test_a_cell_that_the_device_paces_is_refused_too_and_the_flag_offered(ok: Record) -> None:
+def test_a_cell_that_the_device_paces_is_compared_and_the_pace_named(ok: Record) -> None:
     by_device = [
         replace(one, row=one.row.model_copy(update={"bound_by": "memory"}))
         for one in (kept(placed(ok, "one", PACE)), kept(placed(ok, "other", slower(kernel_launch_s=1.2), day=3)))
     ]
     cell = compare(by_device[:1], by_device[1:]).cells[0]
-    assert codes(cell.reasons) == ["unlike_pace_of_device"]
-    assert "a kernel launch takes 1.20 times as long" in cell.reasons[0].text(words("en"))
+    assert cell.ratio is not None
+    assert codes(cell.reasons) == ["other_host", "unlike_pace_of_device"]
+    assert "a kernel launch takes 1.20 times as long" in cell.reasons[1].text(words("en"))
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_the_hosts_pace_is_measured_around_the_requests_of_each_cell(
         events.CellDone: "done",
     }
     order = [told[type(event)] for event in done(what).said if type(event) in told]
-    assert order == ["pace", "request", "request", "request", "pace", "audit", "done"] * 2
+    assert order == ["pace", "request", "request", "pace", "request", "pace", "audit", "done"] * 2
 
 
 class Recorder(RunningFake):

@@ -14,9 +14,9 @@ from speed_benchmark.record.machine import Pace
 if TYPE_CHECKING:
     import torch
 
-# All three parts before and after a cell take 0.72 s, and some milliseconds to capture the graph.
-_PART_S = 0.12
-# A burst takes about a millisecond, so that some hundred fit, and fewer launches than a device takes ahead (1024).
+# All three parts before and after six repeats take 0.63 s, and some milliseconds to capture the graphs.
+_PART_S = 0.03
+# A burst takes about a millisecond, so that some thirty fit, and fewer launches than a device takes ahead (1024).
 _PASSES, _KERNELS, _GRAPHS = 50_000, 200, 8
 _KERNELS_OF_A_GRAPH = 100
 _BURSTS = 10  # the fewest
@@ -86,8 +86,7 @@ def _captured(call: Callable[[], None]) -> "torch.cuda.CUDAGraph":
 def _burst_s(call: Callable[[int], None], times: int, settle: Callable[[], None] = lambda: None) -> float:
     """Seconds of one of what `call` does so many times: the 10th percentile of the bursts that fit.
 
-    A shared host has slow spells of a tenth of a second and more, which say little of the next minute. `settle` is not
-    counted.
+    `settle` is not counted.
     """
     bursts_s: list[float] = []
     until = time.perf_counter() + _PART_S

@@ -1,6 +1,7 @@
 """Where it ran: the hardware, its state, and what it was measured to do at best."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from statistics import median
 
 from pydantic import Field
 
@@ -68,7 +69,8 @@ class MachineState(Frozen):
 class Pace(Frozen):
     """How fast the host went at one moment, in the worker on its cores, while the device was idle.
 
-    Each is the 10th percentile of short bursts: slow spells of a shared host, shorter than all of them, do not count.
+    Each is the 10th percentile of bursts of a millisecond, which an interrupt does not change; a neighbour on a shared
+    host does, for seconds: so that a record has many of them.
     Launches are timed on the host, while it runs ahead of the device, where PyTorch uses a GPU in the worker itself.
     """
 
@@ -86,29 +88,19 @@ class Pace(Frozen):
 PACE_PARTS = ("python_loop_s", "kernel_launch_s", "graph_launch_s")
 
 
-def pace_difference(one: Pace, other: Pace) -> float | None:
-    """The largest relative difference of the parts that both have, 0.05 where one took 5 % longer; None without any."""
-    pairs = [(getattr(one, part), getattr(other, part)) for part in PACE_PARTS]
-    return max((max(pair) / min(pair) - 1 for pair in pairs if None not in pair), default=None)
+def pace_ratios(one: Sequence[Pace], other: Sequence[Pace]) -> dict[str, float]:
+    """How many times as long each part takes on the slower of two hosts, by the medians of `one` and of `other`.
 
-
-def before_and_after(paces: Sequence[Pace]) -> Iterator[tuple[Pace, Pace]]:
-    """The first and the last pace of each process that has both."""
-    for process in sorted({pace.process for pace in paces}):
-        first, *later = (pace for pace in paces if pace.process == process)
-        if later:
-            yield first, later[-1]
-
-
-def best_pace(paces: Sequence[Pace]) -> Pace | None:
-    """The best of each part that all of `paces` have, which hosts are told apart by; None where there are none.
-
-    What others do on a shared host makes a pace worse for a while, and never better.
+    Only of parts whose ranges are apart: a shared host swings by more than what two hosts differ in.
     """
-    if not paces:
-        return None
-    taken = {part: [getattr(pace, part) for pace in paces] for part in PACE_PARTS}
-    return Pace(**{part: min(times_s) for part, times_s in taken.items() if None not in times_s})
+    ratios = {}
+    for part in PACE_PARTS:
+        times_s = [[time_s for pace in paces if (time_s := getattr(pace, part))] for paces in (one, other)]
+        if all(times_s):
+            faster, slower = sorted(times_s, key=median)
+            if max(faster) < min(slower):
+                ratios[part] = median(slower) / median(faster)
+    return ratios
 
 
 class Colocation(Frozen):

@@ -20,7 +20,7 @@ from speed_benchmark.record.base import (
     Text,
 )
 from speed_benchmark.record.engine import Loaded, Sampling
-from speed_benchmark.record.machine import Colocation, DevicePeaks, Machine, MachineState, Pace, best_pace
+from speed_benchmark.record.machine import Colocation, DevicePeaks, Machine, MachineState, Pace
 from speed_benchmark.record.outcome import Cause, Outcome
 from speed_benchmark.record.sample import Audit, Memory, Sample
 
@@ -167,12 +167,7 @@ class Record(Frozen):
     machine_before: MachineState = Field(description="just before the worker started")
     machine_after: MachineState = Field(description="after the last request")
     host_paces: tuple[Pace, ...] = Field(
-        default=(), description="the host's pace before the first warm-up and after the last repeat of each process"
+        default=(), description="the host's pace before the first warm-up and after each repeat"
     )
     provenance: Provenance = Field(description="the software")
     earlier_id: Digest | None = Field(default=None, description="record_id under the schema it was migrated from")
-
-    @property
-    def pace(self) -> Pace | None:
-        """The pace of the host while it was measured: the best of those taken; None without any."""
-        return best_pace(self.host_paces)

@@ -9,7 +9,8 @@ told only where the whole interval lies beyond the least effect that matters and
 none only where the whole interval lies within it. Where nothing is decided it is said how the values themselves lie.
 
 Of each side those records of a cell are compared that are alike in everything; the others are left out, and named.
-Another host of the same kind is compared where it kept the same pace, and named; one of another pace is an unlike one.
+Another host of the same kind is compared and named. One of another pace is unlike where the host sets the pace of
+a cell, and is named too where the device does.
 """
 
 import math
@@ -36,7 +37,7 @@ from speed_benchmark.judge.statistics import (
     whole_requests,
 )
 from speed_benchmark.machine.describe import cards, other_host
-from speed_benchmark.record.machine import PACE_PARTS, Machine, Pace, pace_difference
+from speed_benchmark.record.machine import Machine, Pace, pace_ratios
 from speed_benchmark.record.outcome import LASTING
 from speed_benchmark.record.record import Record
 from speed_benchmark.report.rows import Row, row
@@ -98,7 +99,7 @@ class Measured:
     asked: Cell
     gpus: tuple[int, ...]
     machine: Machine
-    pace: Pace | None
+    host_paces: tuple[Pace, ...]
     request_s: float
     speeds: Mapping[int, tuple[float, ...]]
     shortest_s: float
@@ -197,7 +198,7 @@ def measured(judged: Judged, speed: SpeedField = "generation_tokens_per_s", lang
         asked=record.cell,
         gpus=record.gpus,
         machine=record.machine,
-        pace=record.pace,
+        host_paces=record.host_paces,
         request_s=statistics.fmean(request.duration_s for request in requests) if requests else 0.0,
         speeds={process: tuple(values) for process, values in speeds.items()},
         shortest_s=min((request.duration_s for request in requests), default=math.inf),
@@ -319,7 +320,10 @@ def _compare_cell(
         reasons.append(Reason("doubtful", {}))
     if any(one.moments & other.moments for one in old for other in new):
         reasons.append(Reason("same_measurement", {}))
-    reasons += [*_unlike(old[-1], new[-1], ["means"]), *_other_cards(old[-1].machine, new[-1].machine), *left_out]
+    reasons += [*_unlike(old[-1], new[-1], ["means"]), *_other_cards(old[-1].machine, new[-1].machine)]
+    if _is_paced_by_device(old[-1], new[-1]):
+        reasons += _unlike_pace(old[-1], new[-1], "unlike_pace_of_device")
+    reasons += left_out
     return Comparison(tuple(old), tuple(new), ratio, ratio.change, tuple(reasons))
 
 
@@ -389,26 +393,21 @@ def _unlike(one: Measured, other: Measured, kinds: Sequence[Trait]) -> Iterator[
         for code, value in one.traits[kind].items():
             if value != other.traits[kind][code]:
                 yield Reason(code, {"values": (value, other.traits[kind][code])})
-    if "machine" in kinds:
-        yield from _unlike_pace(one, other)
+    if "machine" in kinds and not _is_paced_by_device(one, other):
+        yield from _unlike_pace(one, other, "unlike_pace")
     if "means" in kinds:
         yield from _other_host(one.machine, other.machine)
 
 
-def _unlike_pace(one: Measured, other: Measured) -> Iterator[Reason]:
+def _is_paced_by_device(one: Measured, other: Measured) -> bool:
+    return all(record.row.bound_by in _PACED_BY_DEVICE for record in (one, other))
+
+
+def _unlike_pace(one: Measured, other: Measured, code: str) -> Iterator[Reason]:
     """Whether the hosts went at unlike paces, and what shows it most."""
-    if one.pace is None or other.pace is None:
-        return
-    differences = {part: pace_difference(_part(one.pace, part), _part(other.pace, part)) or 0.0 for part in PACE_PARTS}
-    part, largest = max(differences.items(), key=itemgetter(1))
-    if largest > UNLIKE_PACE:
-        by_device = all(record.row.bound_by in _PACED_BY_DEVICE for record in (one, other))
-        code = "unlike_pace_of_device" if by_device else "unlike_pace"
-        yield Reason(code, {"part": f"pace.{part}", "times": f"{1 + largest:.2f}"})
-
-
-def _part(pace: Pace, part: str) -> Pace:
-    return Pace(**{part: getattr(pace, part)})
+    part, ratio = max(pace_ratios(one.host_paces, other.host_paces).items(), key=itemgetter(1), default=("", 1.0))
+    if ratio > 1 + UNLIKE_PACE:
+        yield Reason(code, {"part": f"pace.{part}", "times": f"{ratio:.2f}"})
 
 
 def _other_host(one: Machine, other: Machine) -> Iterator[Reason]:

@@ -87,7 +87,6 @@ class _CellRun:
         for number in range(cell.protocol.warmups):
             self._requests("warmup", windows, number, cell.protocol.warmups)
         self._repeat(cell, windows)
-        self._pace()
         if cell.protocol.audit:
             self._audit(whole, vocab_size)
         if self._index in self._job.profile:
@@ -109,6 +108,7 @@ class _CellRun:
             if number >= protocol.repeats and (clock.now() >= until or _precise(samples, cell)):
                 return
             samples += self._requests("repeat", windows, number, most)
+            self._pace()
 
     def _requests(
         self, stage: Literal["warmup", "repeat"], windows: dict[Window, Request], number: int, count: int

@@ -3,14 +3,11 @@
 from speed_benchmark.judge.judgement import Severity
 from speed_benchmark.judge.rules.rule import PACED, Found, rule
 from speed_benchmark.judge.seen import Seen
-from speed_benchmark.record.machine import before_and_after, pace_difference
 
 # Reasons for a lowered clock that say that something is wrong; the others are limits somebody chose.
 HELD_DOWN = {"hardware slowdown", "software thermal slowdown", "hardware thermal slowdown", "hardware power brake"}
 # A worker has a thread that launches kernels, and some that help it; with fewer cores they get in each other's way.
 ENOUGH_CORES = 4
-# A host whose pace changes by more has become another one for what it paces.
-PACE_CHANGE = 0.05
 
 
 @rule("throttled", Severity.NOTE, ("", "held_down"), of=PACED)
@@ -49,18 +46,6 @@ def forced_choice(seen: Seen) -> Found:
     """Nothing was turned off that the engine uses on this machine by default."""
     for forced in seen.record.loaded.forced if seen.record.loaded else ():
         yield {"forced": forced}
-
-
-@rule("pace_changed", Severity.NOTE, ("", "host"), of=PACED)
-def pace_changed(seen: Seen) -> Found:
-    """The host went after the repeats of each process as fast as before them."""
-    changes = [pace_difference(*pair) for pair in before_and_after(seen.record.host_paces)]
-    most = max((change for change in changes if change is not None), default=0.0)
-    if most > PACE_CHANGE:
-        if seen.roofline and seen.roofline.bound_by == "host_launch":
-            yield Severity.DOUBTFUL, {"variant": "host", "share": most}
-        else:
-            yield {"share": most}
 
 
 @rule("shared_host", Severity.NOTE, ("", "unbound"), of=PACED)
