@@ -145,6 +145,20 @@ def test_the_largest_part_binds(fake_record: Make, weights_s: float, device_s: f
     assert found.judgement.roofline.device_busy_share == pytest.approx(min(1.0, device_s / 0.01))
 
 
+@pytest.mark.parametrize(("device_s", "bound_by"), [(0.0089, "host_launch"), (0.0091, "device")])
+def test_an_engine_that_launches_ahead_is_bound_by_the_host_that_its_device_waits_for(
+    fake_record: Make, device_s: float, bound_by: str
+) -> None:
+    """Of 10 ms the device is busy for most; a faster device would only wait longer."""
+    before = fake_record([1.5] * 3)
+    assert before.record.loaded is not None
+    for ahead, expected in ((True, bound_by), (False, "device"), (None, "device")):
+        loaded = before.record.loaded.model_copy(update={"async_scheduling": ahead})
+        found = profiled(before, window(kernels={"gemm": device_s}, gap_s=0), loaded=loaded)
+        assert found.judgement.roofline is not None
+        assert found.judgement.roofline.bound_by == expected
+
+
 def test_operations_bind_where_they_take_longer_than_bytes(fake_record: Make) -> None:
     cost = COST.model_copy(update={"flops": 9 * 10**9})
     found = profiled(fake_record([1.5] * 3), window(kernels={"gemm": 0.0098}), token_cost=cost)
