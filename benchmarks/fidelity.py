@@ -19,7 +19,7 @@ Where the checkpoint has no tokenizer (made-up weights have none), the plain vLL
 into text, as it does for its users. On a GPU both hold --memory_share of its memory.
 
 usage: python -m benchmarks.fidelity --engine vllm|transformers [--against ARM] [--model ID|FOLDER] [--context N]
-           [--generate N] [--rounds N] [--greedy] [--gpu] [--compile] [--memory_share X] [--out FILE]
+           [--generate N] [--rounds N] [--greedy] [--gpu N] [--compile] [--memory_share X] [--out FILE]
 """
 
 import argparse
@@ -161,7 +161,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--memory_share", type=float, default=0.4)
     parser.add_argument("--out", type=Path)
-    for switch in ("--greedy", "--gpu", "--compile"):
+    parser.add_argument("--gpu", type=int, help="its number, by PCI bus; none: the CPU")
+    for switch in ("--greedy", "--compile"):
         parser.add_argument(switch, action="store_true")
     asked = parser.parse_args()
     asked.against = asked.against or next(iter(PLAIN[asked.engine]))
@@ -239,10 +240,12 @@ def made_up_tokenizer(vocabulary: int) -> dict[str, str]:
 def plain_environment(asked: argparse.Namespace, folder: Path) -> dict[str, str]:
     """The user's own environment, and what the plain program needs beside it."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    if asked.gpu is not None:
+        environment |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(asked.gpu)}
     if asked.engine != "vllm":
         return environment
     environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(asked.against != "inproc"))
-    if not asked.gpu:  # or it takes a share of all memory for its cache
+    if asked.gpu is None:  # or it takes a share of all memory for its cache
         environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
     with suppress(PackageNotFoundError):
         environment["PYTHONPATH"] = os.pathsep.join(
@@ -320,7 +323,7 @@ def judge(asked: argparse.Namespace, rounds: list[dict[str, Any]], tool: Arm) ->
         },
         "versions": versions(),
         "cores": os.cpu_count(),
-        "gpu": gpu_name() if asked.gpu else None,
+        "gpu": None if asked.gpu is None else gpu_name(asked.gpu),
         "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     keep(asked, found)
@@ -332,7 +335,7 @@ def described(asked: argparse.Namespace) -> str:
     sampling = "the model's sampling"
     if asked.greedy or asked.against == "latency":
         sampling = "greedy" if asked.greedy else "at a temperature of 1"
-    compiled, device = " compiled" if asked.compile else "", "GPU" if asked.gpu else "CPU"
+    compiled, device = " compiled" if asked.compile else "", "CPU" if asked.gpu is None else "GPU"
     lengths = f"{asked.context} in, {asked.generate} out"
     return f"{asked.engine} against {asked.against}{compiled}, {asked.model}, {lengths}, {sampling}, {device}"
 
@@ -353,11 +356,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def gpu_name() -> str:
-    """The first GPU."""
+def gpu_name(gpu: int) -> str:
+    """The GPU of that number."""
     from speed_benchmark.machine.describe import describe
 
-    return describe((0,)).gpus[0].name
+    return describe((gpu,)).gpus[0].name
 
 
 def keep(asked: argparse.Namespace, found: Mapping[str, Any]) -> None:

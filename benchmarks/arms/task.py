@@ -25,7 +25,7 @@ class Task:
     generate_length: int
     sampling: dict[str, Any]
     seed: int
-    gpu: bool
+    gpu: int | None
     compile: bool
     memory_share: float
     requests: int

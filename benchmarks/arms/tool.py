@@ -28,7 +28,7 @@ SETTLED_S, PULSE_S = 0.3, 3.0
 def main() -> None:
     """Load, warm up, answer."""
     task, answer = read_task(), answers()
-    gpus = (0,) if task.gpu else ()
+    gpus = () if task.gpu is None else (task.gpu,)
     environment = worker_environment(gpus, registry.find(task.engine).traits.environment)
     pulse_share = pulse()
     sampler = Sampler(gpus, environment)

@@ -14,7 +14,7 @@ from benchmarks.arms.task import answers, read_task, serve
 def main() -> None:
     """Load, warm up, answer."""
     task, answer = read_task(), answers()
-    device = "cuda:0" if task.gpu else "cpu"
+    device = "cpu" if task.gpu is None else "cuda:0"
     model = AutoModelForCausalLM.from_pretrained(task.folder, dtype="auto", device_map={"": device})
     prompt = torch.tensor([task.prompt], device=device)
     named = model.generation_config.eos_token_id
@@ -29,12 +29,12 @@ def main() -> None:
         **({"eos_token_id": [vocabulary + number for number in range(count)]} if count else {}),
     }
     if task.compile:
-        arguments |= {"cache_implementation": "static", "compile_config": compile_config(gpu=task.gpu)}
+        arguments |= {"cache_implementation": "static", "compile_config": compile_config(gpu=task.gpu is not None)}
 
     def request() -> int:
         torch.manual_seed(task.seed)
         ids = model.generate(prompt, **arguments)
-        if task.gpu:
+        if task.gpu is not None:
             torch.cuda.synchronize()
         return int(ids.shape[1]) - len(task.prompt)
 
