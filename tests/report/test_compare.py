@@ -485,3 +485,26 @@ def test_what_is_of_one_host_is_compared_rather_than_what_is_newest(ok: Record) 
     assert [reason.text(words("en")) for reason in cell.reasons] == [
         "left out of the first: 1 (another host of the same kind)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "after_ms", "reasons"),
+    [
+        ("other", 1.266, ["other_host", "device_times"]),
+        ("one", 1.266, []),
+        ("other", None, ["other_host"]),
+    ],
+)
+def test_device_times_stand_beside_the_speeds_of_two_hosts(
+    ok: Record, host: str, after_ms: float | None, reasons: list[str]
+) -> None:
+    """They hardly depend on the host: alike, the GPUs are too, whatever the speeds do."""
+    records = []
+    for placed_, time_ms in ((placed(ok, "one"), 1.262), (placed(ok, host, day=3), after_ms)):
+        record = kept(placed_)
+        row = record.row.model_copy(update={"device_s_per_token": time_ms and time_ms / 1e3})
+        records.append(replace(record, row=row))
+    cell = compare(records[:1], records[1:]).cells[0]
+    assert codes(cell.reasons) == reasons
+    if "device_times" in reasons:
+        assert cell.reasons[1].text(words("en")) == "the GPU took 1.262 ms for a token and 1.266 ms (+0.3%)"

@@ -309,8 +309,10 @@ def _compare_cell(
     pairs = [(one, other) for other in new_groups for one in old_groups if not any(_hindrances(one, other, across))]
     old, new = min(pairs, key=_is_of_other_hosts, default=(old_groups[0], new_groups[0]))
     left_out = (*_left_out("left_out_before", before, old, across), *_left_out("left_out_after", after, new, across))
+    device_times = _device_times(old[-1], new[-1])
     if unlike := tuple(_hindrances(old, new, across)):
-        return Comparison(tuple(old), tuple(new), None, Change.NOT_COMPARED, (*unlike, *left_out))
+        reasons = [*unlike, *device_times, *left_out]
+        return Comparison(tuple(old), tuple(new), None, Change.NOT_COMPARED, tuple(reasons))
     sides = _log_speeds(old), _log_speeds(new)
     ratio = _ratio([sides], _least(old + new, threshold))
     reasons = [reason for side in sides if (reason := _no_interval(side))][:1]
@@ -323,7 +325,7 @@ def _compare_cell(
     reasons += [*_unlike(old[-1], new[-1], ["means"]), *_other_cards(old[-1].machine, new[-1].machine)]
     if _is_paced_by_device(old[-1], new[-1]):
         reasons += _unlike_pace(old[-1], new[-1], "unlike_pace_of_device")
-    reasons += left_out
+    reasons += [*device_times, *left_out]
     return Comparison(tuple(old), tuple(new), ratio, ratio.change, tuple(reasons))
 
 
@@ -416,6 +418,20 @@ def _other_host(one: Machine, other: Machine) -> Iterator[Reason]:
         yield Reason("other_host", {})
     elif _is_known(one) != _is_known(other):
         yield Reason("unknown_host", {})
+
+
+def _device_times(one: Measured, other: Measured) -> Iterator[Reason]:
+    """What a token takes of the GPUs on each of two hosts, which says whether they differ in more than their pace."""
+    times_s = one.row.device_s_per_token, other.row.device_s_per_token
+    gpus = [[gpu.name for gpu in record.machine.gpus] for record in (one, other)]
+    if all(times_s) and gpus[0] == gpus[1] and other_host(one.machine, other.machine) is not None:
+        before_ms, after_ms = (1e3 * (time_s or 0) for time_s in times_s)
+        values = {
+            "before": f"{before_ms:.3f}",
+            "after": f"{after_ms:.3f}",
+            "change": f"{after_ms / before_ms - 1:+.1%}",
+        }
+        yield Reason("device_times", values)
 
 
 def _other_cards(one: Machine, other: Machine) -> Iterator[Reason]:
