@@ -68,14 +68,18 @@ def test_nothing_of_a_record_is_lost(name: str) -> None:
         assert holds(new.get(key, {}), old.get(key, {}))
 
 
-@pytest.mark.parametrize("name", FIXTURES)
-def test_the_record_in_results_is_the_fixture(name: str) -> None:
-    """Each file of results/ is of schema 2 now, and sample for sample what schema 1 had."""
-    record = parse(FIXTURES[name])
-    stem, identity = name.removesuffix(".json").rpartition("_")[0], record.record_id.removeprefix("sha256:")[:8]
-    content = (RESULTS / f"{stem}_{identity}.json").read_bytes()
-    assert parse(content) == record
-    assert content.startswith(upgrade(FIXTURES[name]).removesuffix(b"}\n"))
+def test_the_records_in_results_are_the_fixtures() -> None:
+    """Those that newer ones have not replaced yet are of schema 2 now, and sample for sample what schema 1 had."""
+    seen = 0
+    for name, fixture in FIXTURES.items():
+        record = parse(fixture)
+        stem, identity = name.removesuffix(".json").rpartition("_")[0], record.record_id.removeprefix("sha256:")[:8]
+        stored = RESULTS / f"{stem}_{identity}.json"
+        if stored.exists():
+            seen += 1
+            assert parse(stored.read_bytes()) == record
+            assert stored.read_bytes().startswith(upgrade(fixture).removesuffix(b"}\n"))
+    assert seen == 25
 
 
 def test_a_field_that_is_added_changes_no_id_of_a_migrated_record(monkeypatch: pytest.MonkeyPatch) -> None:
