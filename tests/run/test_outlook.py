@@ -16,8 +16,10 @@ from speed_benchmark.run.outlook import Outlook
 from speed_benchmark.run.plan import LoadGroup
 from speed_benchmark.run.resume import Survey
 
-H200 = Device(gpus=1, memory_bytes=140 * 2**30, bytes_per_s=4.8e12, name="NVIDIA H200", compute_capability=(9, 0))
-SLOW_HOST = Path(__file__).parents[2] / "results" / "nvidia-h200-slow-host"
+H100 = Device(
+    gpus=1, memory_bytes=80 * 2**30, bytes_per_s=3.35e12, name="NVIDIA H100 80GB HBM3", compute_capability=(9, 0)
+)
+HOST = Path(__file__).parents[2] / "results" / "nvidia-h100-other-host"
 
 
 def one_of(folder: Path) -> Record:
@@ -26,11 +28,11 @@ def one_of(folder: Path) -> Record:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Record:
-    """This machine is the one of the slow host's records, one of which is returned."""
-    found = one_of(SLOW_HOST)
+    """This machine is the one of that host's records, one of which is returned."""
+    found = one_of(HOST)
     monkeypatch.setattr(describe, "describe", lambda _: found.machine)
-    monkeypatch.setattr(outlook, "device", lambda _: H200)
-    monkeypatch.setattr("speed_benchmark.report.plan_table.device", lambda _: H200)
+    monkeypatch.setattr(outlook, "device", lambda _: H100)
+    monkeypatch.setattr("speed_benchmark.report.plan_table.device", lambda _: H100)
     monkeypatch.setattr(peaks, "known", lambda _: None)
     return found
 
@@ -41,7 +43,7 @@ def group(engine: str, *, model: str = "Qwen/Qwen2.5-0.5B-Instruct", inputs: tup
             model=Model(model_id_or_path=model),
             workload=Workload(context_length=tokens),
             settings=EngineSettings(
-                engine=engine, gpu_count=1, options={"engine_core": "inproc"} if engine == "vllm" else {}
+                engine=engine, gpu_count=1, options={"engine_core": "process"} if engine == "vllm" else {}
             ),
             protocol=Protocol(),
         )
@@ -52,20 +54,20 @@ def group(engine: str, *, model: str = "Qwen/Qwen2.5-0.5B-Instruct", inputs: tup
 
 @pytest.mark.usefixtures("here")
 def test_records_of_this_machine_tell_its_pace() -> None:
-    """Without them the slow host is forecast as others are; its request takes 5.7 s."""
-    (speed,) = (Outlook([group("vllm")], SLOW_HOST).tokens_per_s(0),)
+    """Without them this host is forecast as others are; its request takes 5.26 s."""
+    (speed,) = (Outlook([group("vllm")], HOST).tokens_per_s(0),)
     unknown = Outlook([group("vllm")], None).tokens_per_s(0)
     assert speed
     assert unknown
-    assert 2048 / speed.middle == pytest.approx(5.7, rel=0.15)
+    assert 2048 / speed.middle == pytest.approx(5.26, rel=0.15)
     assert speed.high / speed.low < 1.35 < unknown.high / unknown.low
 
 
 def test_records_of_other_machines_do_not_count(here: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Outlook([group("vllm")], SLOW_HOST).records == 6
+    assert Outlook([group("vllm")], HOST).records == 6
     other = here.machine.model_copy(update={"processor": "another"})
     monkeypatch.setattr(describe, "describe", lambda _: other)
-    assert Outlook([group("vllm")], SLOW_HOST).records == 0
+    assert Outlook([group("vllm")], HOST).records == 0
 
 
 @pytest.mark.usefixtures("here")
@@ -89,7 +91,7 @@ def test_a_time_is_a_range(low_s: float, high_s: float, text: str) -> None:
 @pytest.mark.usefixtures("here")
 def test_a_plan_shows_ranges_and_what_they_stand_on(capsys: pytest.CaptureFixture[str]) -> None:
     groups = [group("transformers"), group("vllm", model="someone/unknown")]
-    print_plan(groups, Survey((), {}, None, SLOW_HOST), 1)
+    print_plan(groups, Survey((), {}, None, HOST), 1)
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0].endswith("fits tokens/s time")
     assert " to " in lines[2]
