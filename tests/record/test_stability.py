@@ -101,7 +101,7 @@ def test_report(later: Path) -> None:
 
 
 def test_compare(later: Path) -> None:
-    folders = (RESULTS / "nvidia-h200", RESULTS / "nvidia-h200-slow-host")
+    folders = (RESULTS / "nvidia-h100-other-host", RESULTS / "nvidia-h100")
     before, after = (run("compare", *folders, "--format", "csv", path=path).stdout for path in (None, later))
     assert before == after
     assert before.count("\n") > 2
