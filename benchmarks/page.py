@@ -17,10 +17,12 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from speed_benchmark.engines import registry
+from speed_benchmark.record.formats import FORMATS
 from speed_benchmark.report import documents
 from speed_benchmark.report.page import html
-from speed_benchmark.report.rows import FORMATS, Row, order
+from speed_benchmark.report.rows import Row, order
 
+QUANTIZATIONS = tuple(FORMATS)
 LENGTHS = (1, 6144, 14336, 30720, 63488, 129024)
 SPEEDS = (88.1, 90.3, 87.6, 89.9, 91.2, 88.8, 89.4)
 FLAGS = ["--no-sandbox", "--no-first-run", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
@@ -47,14 +49,14 @@ def cells(count: int) -> list[Row]:
     made = []
     for index in range(count):
         rest, length = divmod(index, len(LENGTHS))
-        rest, quantization = divmod(rest, len(FORMATS))
+        rest, quantization = divmod(rest, len(QUANTIZATIONS))
         model, engine = divmod(rest, len(registry.names()))
         made.append(
             row(
                 f"sha256:{index:064x}",
                 model=f"Model-{model}B-Instruct",
                 engine=registry.names()[engine],
-                quantization=FORMATS[quantization],
+                quantization=QUANTIZATIONS[quantization],
                 context_length=LENGTHS[length],
                 generation_tokens_per_s=50 + index % 97,
             )

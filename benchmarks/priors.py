@@ -25,8 +25,9 @@ import numpy as np
 from speed_benchmark.engines import priors, registry
 from speed_benchmark.engines.priors import Constant, Kinds, Spreads
 from speed_benchmark.machine.device import Device
-from speed_benchmark.models import catalogue
-from speed_benchmark.models.config import Config
+from speed_benchmark.models import published
+from speed_benchmark.models.shape import Shape
+from speed_benchmark.models.shapes import shipped
 from speed_benchmark.record.folder import records
 from speed_benchmark.record.format import DamagedRecordError
 from speed_benchmark.record.outcome import Outcome
@@ -52,7 +53,7 @@ class Seen:
 
     folder: str
     record: Record
-    config: Config
+    shape: Shape
     device: Device
     machine: str
     is_first: bool
@@ -75,7 +76,7 @@ class Seen:
     def kind(self) -> str:
         """How its engine ran."""
         own = registry.settings_of(self.record.cell.settings)
-        return own.kinds(self.device, quantized="quantization_config" in self.config)[0]
+        return own.kinds(self.device, quantized=self.shape.is_quantized)[0]
 
     def name(self) -> str:
         """The cell, for people."""
@@ -92,12 +93,13 @@ def seen(folders: Iterable[Path]) -> Iterator[Seen]:
         for path, record in sorted(records(folder), key=_moment):
             if not isinstance(record, Record):
                 sys.exit(f"{path}: {record}")
-            entry = catalogue.lookup(record.cell.model.model_id_or_path)
+            entry = published.lookup(record.cell.model.model_id_or_path)
+            shape = entry and shipped.shape(entry.config)
             simulated = registry.settings_of(record.cell.settings).traits.simulated
-            if record.outcome is Outcome.OK and record.samples and record.device_peaks and entry and not simulated:
+            if record.outcome is Outcome.OK and record.samples and record.device_peaks and shape and not simulated:
                 machine, is_first = machine_of(record), record.load_s not in loads
                 loads.add(record.load_s)
-                yield Seen(folder.name, record, entry.config, device_of(record), machine, is_first)
+                yield Seen(folder.name, record, shape, device_of(record), machine, is_first)
 
 
 def _moment(found: tuple[Path, Record | DamagedRecordError]) -> str:
@@ -125,9 +127,9 @@ def observations(found: Iterable[Seen], known: Priors, machine: Callable[[Seen],
         figure
         for one in found
         for unknown in [
-            forecast.constants(one.record.cell.settings, one.config, one.device, known, machine=machine(one))
+            forecast.constants(one.record.cell.settings, one.shape, one.device, known, machine=machine(one))
         ]
-        for figure in forecast.observed(one.record, one.config, unknown, is_first=one.is_first)
+        for figure in forecast.observed(one.record, one.shape, unknown, is_first=one.is_first)
     ]
 
 
@@ -169,7 +171,7 @@ def predicted(one: Seen, learnt: Learnt, own: Sequence[Seen]) -> forecast.Range:
     kinds, spreads = learnt
     known = Priors(lambda settings: kinds.get(settings.engine, {}), spreads)
     figures = observations(own, known, lambda _: forecast.HERE)
-    terms = forecast.of_request(one.record.cell, one.config, one.device, one.record.device_peaks, known)
+    terms = forecast.of_request(one.record.cell, one.shape, one.device, one.record.device_peaks, known)
     belief = Belief.of([*terms, *(figure.term for figure in figures)], spreads).after(figures)
     return belief.range_of(belief.sum_of(terms))
 

@@ -7,7 +7,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from speed_benchmark.models import catalogue
 from speed_benchmark.models.published import published
 from speed_benchmark.models.shapes import shipped
 from speed_benchmark.models.shapes.asked import ShapeError, shapes
@@ -18,7 +17,6 @@ FOLDER = Path(__file__).parents[1] / "src" / "speed_benchmark" / "models" / "dat
 def main() -> None:
     """Ask for all of them, then write them."""
     configs = {model.model_id: model.config for model in published().values()}
-    configs |= {entry.model_id: entry.config for entry in catalogue.entries()}
     found = dict(zip(configs, shapes(list(configs.values()), anew=True), strict=True))
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)

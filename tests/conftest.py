@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from speed_benchmark import files
+from speed_benchmark.models.shapes.asked import shapes
 from speed_benchmark.models.synthetic import synthesize
 from tests.attacks.rows import ROWS
-from tests.shapes import GENERATION, TINY
+from tests.shapes import GENERATION, TINY, tiny
 
 # A shell starts what runs in the background deaf to Ctrl-C, and children inherit that: the tests send it to them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -24,6 +26,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the small model, for tests that leave it as it is."""
     return synthesize(TINY, GENERATION, tmp_path_factory.mktemp("tiny") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def known_shapes() -> Path:
+    """The folder of shapes that were asked for, those of the small model among them, which takes seconds."""
+    shapes([tiny(suffix) for suffix in ("", "-GPTQ-Int4", "-GPTQ-Int8", "-AWQ")])
+    return files.cache_folder("shapes")
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, known_shapes: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that holds nothing but known shapes."""
+    cache = tmp_path / "cache"
+    shutil.copytree(known_shapes, cache / "speed-benchmark" / "shapes")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    return cache
 
 
 @pytest.fixture

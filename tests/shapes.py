@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from speed_benchmark.models import catalogue
+from speed_benchmark.models import published
 
 TINY: dict[str, Any] = {
     "architectures": ["Qwen2ForCausalLM"],
@@ -33,7 +33,7 @@ GENERATION: dict[str, Any] = {
 
 def tiny(suffix: str = "", **changes: object) -> dict[str, Any]:
     """The config of the small model in a format of the catalogue, named as there ("-AWQ"), with `changes`."""
-    entry = catalogue.lookup(f"Qwen2.5-0.5B-Instruct{suffix}")
+    entry = published.lookup(f"Qwen2.5-0.5B-Instruct{suffix}")
     assert entry is not None
     kept = ("torch_dtype", "quantization_config")
     return TINY | {key: entry.config[key] for key in kept if key in entry.config} | changes

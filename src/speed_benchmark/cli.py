@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from speed_benchmark.cell import MAX_TOKENS
 from speed_benchmark.errors import UserError
 from speed_benchmark.report.words import AnyFormat, Format, Language, SpeedDefinition, TextFormat
 from speed_benchmark.run.interrupt import stoppable
@@ -80,13 +81,14 @@ def plan_cells(suite: str | None = None, **given: Any) -> int:  # noqa: ANN401 -
 
 
 def synthesize(
-    model: Annotated[str, typer.Argument(help="id of a Qwen2.5 model, or a folder with a config.json")],
+    model: Annotated[str, typer.Argument(help="id of a published model, or a folder with a config.json")],
     out: Annotated[Path | None, typer.Option("--out", help="folder to write to; the user's cache without it")] = None,
 ) -> int:
     """Make a checkpoint of a model's true shape with made-up weights, and print its folder."""
     from functools import partial
 
     from speed_benchmark.models import source, synthetic
+    from speed_benchmark.models.shapes.asked import ShapeError
     from speed_benchmark.run.progress import Display
 
     config, generation_config = source.shape(model)
@@ -99,6 +101,8 @@ def synthesize(
                 folder = synthetic.synthesize(config, generation_config, out, on_progress=show)
     except synthetic.NotEnoughDiskError as error:
         raise UserError("--out", out, str(error)) from error
+    except (ShapeError, ValueError) as error:
+        raise UserError("MODEL", model, str(error)) from error
     except OSError as error:
         cure = f"can't be written ({error.strerror or error}); name another folder"
         raise UserError("--out" if out else "XDG_CACHE_HOME", out, cure) from error
@@ -142,6 +146,24 @@ AcrossProtocols = Annotated[
     bool, typer.Option("--across_protocols", "--across-protocols", help="compare unlike protocols too")
 ]
 Threshold = Annotated[str, typer.Option("--threshold", help="change of speed that counts as none")]
+
+
+def fits(
+    model: Annotated[str, typer.Argument(help="id of a model that is known here, or a folder with a config.json")],
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", help="card, like H100, or its memory, like 24GiB; this machine without it")
+    ] = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option("--context_length", "--context-length", min=1, max=MAX_TOKENS, help="input tokens of a sequence"),
+    ] = None,
+    form: Form = "text",
+    lang: Lang = "en",
+) -> int:
+    """Does a model fit, on how many GPUs, in which format, and about how fast; nothing is measured."""
+    from speed_benchmark.report.fits import show_fits
+
+    return show_fits(model, gpu, context_length, form, lang)
 
 
 def report(
@@ -204,15 +226,16 @@ def gate(
 
 def reference(
     paths: Folders,
+    page: Annotated[SpeedDefinition, typer.Option("--report", help="whose published figures")] = "qwen2.5",
     form: PageForm = "text",
     lang: Lang = "en",
     out: Out = None,
     plots: Plots = None,
 ) -> int:
-    """Lay stored records beside the published figures of Qwen2.5 on an A100."""
+    """Lay stored records beside the published figures of Qwen2.5 on A100, or of Qwen3 on H20."""
     from speed_benchmark.report import verbs
 
-    return verbs.reference(paths, form, lang, out, plots)
+    return verbs.reference(paths, page, form, lang, out, plots)
 
 
 def script(engine: str) -> None:
@@ -235,13 +258,14 @@ def main() -> int:
 VERBS: dict[str, tuple[Callable[..., int], str]] = {
     "run": (run_cells, "Measure one cell or a whole suite."),
     "plan": (plan_cells, "What run would do; nothing is started."),
+    "fits": (fits, "Does a model fit, and how fast?"),
     "synthesize": (synthesize, "Make a checkpoint with made-up weights."),
     "machine": (machine, "This machine's measured limits."),
     "verify": (verify, "Are stored records sound?"),
     "report": (report, "Tables, a page, or data of stored records."),
     "compare": (compare, "Ratios of speed between two folders."),
     "gate": (gate, "Fail on a regression, for CI."),
-    "reference": (reference, "Beside the published figures of Qwen2.5."),
+    "reference": (reference, "Beside the published figures of Qwen2.5 or Qwen3."),
 }
 # The help of verbs whose flags are drawn from the fields.
 DRAWN = {

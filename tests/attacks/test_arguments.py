@@ -26,6 +26,8 @@ PLACES: dict[str, Sequence[str]] = {
     "suite": ("plan", *CELL),
     "outputs_dir": ("plan", *CELL, "--model_id_or_path", "owner/name", "--outputs_dir"),
     "synthesize": ("synthesize",),
+    "fits": ("fits",),
+    "card": ("fits", "Qwen/Qwen3-8B", "--gpu"),
 }
 
 

@@ -12,8 +12,9 @@ from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
 from speed_benchmark.engines import registry
 from speed_benchmark.judge.judge import judged
 from speed_benchmark.machine.device import Device
-from speed_benchmark.models import catalogue
-from speed_benchmark.models.config import Config
+from speed_benchmark.models import published
+from speed_benchmark.models.shape import Shape
+from speed_benchmark.models.shapes import shipped
 from speed_benchmark.record.folder import read
 from speed_benchmark.run import estimate, forecast
 from tests.engines.echo import EchoSettings
@@ -131,10 +132,10 @@ def cell(gpu_count: int = 0) -> Cell:
     )
 
 
-def figures(one: Cell, config: Config, on: Device) -> tuple[float, float]:
+def figures(one: Cell, shape: Shape, on: Device) -> tuple[float, float]:
     """Seconds of its load, and of its first request beyond the others."""
     known = forecast.shipped()
-    terms = forecast.of_load([one], config, on, None, known)
+    terms = forecast.of_load([one], shape, on, None, known)
     belief = forecast.Belief.of(terms, known.spreads)
     load, *_, first = (term.at(belief.logs) for term in terms)
     return load, first
@@ -142,14 +143,15 @@ def figures(one: Cell, config: Config, on: Device) -> tuple[float, float]:
 
 @pytest.mark.usefixtures("echo")
 def test_its_estimate_is_of_its_own_figures() -> None:
-    entry = catalogue.lookup("Qwen/Qwen2.5-7B-Instruct")
+    entry = published.lookup("Qwen/Qwen2.5-7B-Instruct")
     assert entry is not None
-    config, weights = entry.config, estimate.weight_bytes(entry.config)
+    shape = shipped.shape(entry.config)
+    assert shape is not None
     cpu, gpus = Device(0, 2**40, 1e10), Device(4, 2**40, 1e12)
-    loads_s, firsts_s = zip(figures(cell(), config, cpu), figures(cell(4), config, gpus), strict=True)
-    assert loads_s == pytest.approx([2.0 + weights / forecast.LOAD_BYTES_PER_S] * 2)
+    loads_s, firsts_s = zip(figures(cell(), shape, cpu), figures(cell(4), shape, gpus), strict=True)
+    assert loads_s == pytest.approx([2.0 + shape.weight_bytes() / forecast.LOAD_BYTES_PER_S] * 2)
     assert firsts_s == pytest.approx((100.0, 0.0)), "half a second for each of 200 tokens, without GPUs"
-    memory = estimate.memory(cell(4), config, gpus)
+    memory = estimate.memory(cell(4), shape, gpus)
     assert memory.kv_cache_bytes == 57344 * 4 * 4096
     # 2048 tokens at once, each layer split over the four GPUs
     values = 4 * 2048 * (3 * 18944 // 4 + 4 * 3584)

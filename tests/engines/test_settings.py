@@ -82,6 +82,14 @@ def test_other_options_and_batches_are_other_cells() -> None:
     assert len({cell("transformers", usual, batch_size).cell_id for batch_size in (1, 2, 4)}) == 3
 
 
+def test_a_type_of_the_cache_is_part_of_the_cell_unless_it_is_the_usual_one() -> None:
+    assert VllmSettings(kv_cache_dtype="fp8").stored()["kv_cache_dtype"] == "fp8"
+    assert "kv_cache_dtype" not in VllmSettings().stored()
+    older = registry.settings_of(EngineSettings(engine="vllm", options={"max_model_len": 64}))
+    assert isinstance(older, VllmSettings)
+    assert older.kv_cache_dtype == "auto"
+
+
 def test_options_of_no_engine_are_refused() -> None:
     with pytest.raises(TypeError, match="max_model_len"):
         registry.settings_of(EngineSettings(engine="transformers", options={"max_model_len": 1}))
@@ -96,6 +104,7 @@ def test_helps_are_as_before() -> None:
         "gpu_memory_utilization": "share of the GPU's memory that vLLM takes",
         "engine_core": "vLLM's loop in a process of its own, as its users have it, or in the caller's",
         "enforce_eager": "no CUDA graphs, no compilation",
+        "kv_cache_dtype": "type of the key-value cache; auto: that of the activations",
     }
 
 

@@ -16,12 +16,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, EosTokenCriteria, Gen
 
 from speed_benchmark.cell import EngineSettings
 from speed_benchmark.engines import registry
+from speed_benchmark.engines.held import Held
 from speed_benchmark.engines.protocol import LoadRequest, OutOfMemoryError, Request, Sampling, UnsupportedError
 from speed_benchmark.engines.transformers import model as transformers_model
 from speed_benchmark.engines.transformers.engine import RunningTransformers, TransformersEngine, _memory_errors
 from speed_benchmark.engines.transformers.settings import TransformersSettings
 from speed_benchmark.models import rope
-from speed_benchmark.models.checkpoint import tensors
+from speed_benchmark.models.shapes.asked import shape
 from speed_benchmark.models.synthetic import synthesize
 from tests.shapes import tiny
 
@@ -269,7 +270,7 @@ def test_a_model_that_always_ends_goes_on_to_the_last_token(
 
 
 def test_reads_back_plain_weights(checkpoint: Checkpoints) -> None:
-    stored = sum(tensor.size_bytes for tensor in tensors(config_of("BF16")))
+    stored = shape(config_of("BF16")).weight_bytes()
     with opened(checkpoint("BF16")) as running:
         loaded = running.loaded
     assert (loaded.quantization, loaded.dtype, loaded.quantization_kernels) == ("BF16", "bfloat16", ("Linear",))
@@ -289,12 +290,22 @@ def test_reads_back_plain_weights(checkpoint: Checkpoints) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "name"), [(torch.float8_e4m3fn, "float8_e4m3fn"), (torch.float64, "float64"), (torch.float16, "FP16")]
+    ("dtype", "stored_bytes", "declared", "name"),
+    [
+        (torch.float16, 2, "BF16", "FP16"),
+        (torch.float64, 8, "BF16", "float64"),
+        (torch.float8_e4m3fn, 1, "BF16", "float8_e4m3fn"),
+        (torch.bfloat16, 2, "FP8", "BF16"),
+        (torch.float8_e4m3fn, 1, "FP8", "FP8"),
+        (torch.int32, 0.5, "GPTQ-Int4", "GPTQ-Int4"),
+        (torch.int32, 1, "GPTQ-Int4", "W8A16"),
+        (torch.uint8, 0.5, "its-own", "its-own"),
+    ],
 )
-def test_weights_of_any_type_have_a_format(dtype: torch.dtype, name: str) -> None:
-    layer = torch.nn.Linear(1, 1)
-    layer.weight = torch.nn.Parameter(torch.zeros((1, 1)).to(dtype), requires_grad=False)
-    assert transformers_model._weight_format(layer) == name
+def test_the_format_is_that_of_the_checkpoint_where_so_many_bits_are_held(
+    dtype: torch.dtype, stored_bytes: float, declared: str, name: str
+) -> None:
+    assert Held(dtype=dtype, stored_bytes=int(1024 * stored_bytes), weights=1024).format(declared) == name
 
 
 @pytest.mark.parametrize("quantization", ["GPTQ-Int4", "GPTQ-Int8", "AWQ"])
@@ -303,8 +314,9 @@ def test_runs_and_reads_back_quantised_weights(checkpoint: Checkpoints, quantiza
         loaded = running.loaded
         first = ids_of(running, 5)
         assert ids_of(running, 5) == first
-    plain = sum(tensor.size_bytes for tensor in tensors(config_of("BF16")))
+    plain = shape(config_of("BF16")).weight_bytes()
     assert loaded.quantization == quantization
+    assert loaded.linear_inputs == ("float16",)
     assert loaded.dtype == "float16"
     assert loaded.weight_bytes < plain
     assert len(loaded.quantization_kernels) == 1

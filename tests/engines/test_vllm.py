@@ -18,7 +18,7 @@ from speed_benchmark.engines.protocol import LoadRequest, OutOfMemoryError, Requ
 from speed_benchmark.engines.vllm.engine import _translate_errors
 from speed_benchmark.engines.vllm.settings import VllmSettings
 from speed_benchmark.models import rope
-from speed_benchmark.models.checkpoint import tensors
+from speed_benchmark.models.shapes.asked import shape
 from speed_benchmark.models.synthetic import synthesize
 from tests.shapes import tiny
 
@@ -240,7 +240,7 @@ def test_a_request_past_the_cache_is_too_little_memory(answers: dict[str, Any]) 
 
 def test_reads_back_what_runs(answers: dict[str, Any]) -> None:
     loaded = answers["loaded"]
-    stored = sum(tensor.size_bytes for tensor in tensors(config_of("BF16")))
+    stored = shape(config_of("BF16")).weight_bytes()
     assert (loaded["quantization"], loaded["dtype"], loaded["kv_cache_dtype"]) == ("FP32", "float32", "float32")
     assert loaded["weight_bytes"] == 2 * stored
     assert loaded["execution"] == "compiled"
@@ -258,6 +258,7 @@ def test_reads_back_what_runs(answers: dict[str, Any]) -> None:
     assert loaded["kv_cache_allocated_bytes"] == (SEQUENCES + 1) * BLOCK_TOKENS * 2 * CACHE_BYTES_PER_TOKEN
     assert len(loaded["devices"]) == 1
     assert loaded["finite_logits"] is True
+    assert loaded["linear_inputs"] == ["float32"]
     assert answers["workers_left"] == []
 
 
@@ -268,7 +269,7 @@ def test_reads_back_what_runs(answers: dict[str, Any]) -> None:
 def test_runs_and_reads_back_quantised_weights(quantised: Run, quantization: str) -> None:
     got = quantised(quantization)
     loaded = got["loaded"]
-    stored = sum(tensor.size_bytes for tensor in tensors(config_of(quantization)))
+    stored = shape(config_of(quantization)).weight_bytes()
     assert loaded["quantization"] == quantization
     assert loaded["quantization_kernels"] == ["CPUWNA16LinearKernel"]
     assert (loaded["dtype"], loaded["execution"]) == ("float16", "eager")
@@ -286,7 +287,7 @@ def test_yarn_reaches_the_rotary_embedding(tmp_path: Path) -> None:
     prompt = tuple(range(170))
     got = run(load(folder, overrides, max_model_len=200, engine_core="inproc"), request(30, prompt))
     assert (got["loaded"]["rope"], got["loaded"]["quantization"]) == ("yarn factor 4.0", "BF16")
-    assert got["loaded"]["weight_bytes"] == sum(tensor.size_bytes for tensor in tensors(config_of("BF16")))
+    assert got["loaded"]["weight_bytes"] == shape(config_of("BF16")).weight_bytes()
     assert got["answers"][0]["ids"] == got["plain"]
     assert [len(ids) for ids in got["answers"][0]["ids"]] == [30]
 

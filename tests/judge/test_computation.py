@@ -42,6 +42,32 @@ def test_weight_format_of_another_type(fake_record: Make, dtype: Dtype, promised
     assert bool(said(found, "weight_format")) is wrong
 
 
+@pytest.mark.parametrize(("promised", "holds", "unpacked"), [("FP8", "BF16", True), ("FP8", "W8A16", False)])
+def test_weights_that_the_engine_says_it_unpacked_are_doubtful(
+    fake_record: Make, promised: str, holds: str, unpacked: bool
+) -> None:
+    before = fake_record([2.0] * 6, quantization="BF16")
+    record = before.record
+    assert record.checkpoint is not None
+    assert record.loaded is not None
+    found = again(
+        before,
+        checkpoint=record.checkpoint.model_copy(update={"quantization": promised}),
+        loaded=record.loaded.model_copy(update={"quantization": holds, "reasons": ("no kernel for it",)}),
+    )
+    values = {"promised": promised, "loaded": holds}
+    assert said(found, "unpacked_weights") == ([("doubtful", values)] if unpacked else [])
+    assert said(found, "weight_format") == ([] if unpacked else [("invalid", values)])
+
+
+@pytest.mark.parametrize("promised", ["hqq", "FP8+W4A16"])
+def test_a_format_that_is_not_known_is_not_judged(fake_record: Make, promised: str) -> None:
+    before = fake_record([2.0] * 6, quantization="BF16")
+    assert before.record.checkpoint is not None
+    checkpoint = before.record.checkpoint.model_copy(update={"quantization": promised})
+    assert not said(again(before, checkpoint=checkpoint), "weight_format")
+
+
 def test_cached_prompt(fake_record: Make) -> None:
     found = fake_record([2.0] * 6, faults=[{"at": "generate", "action": "cached_prompt", "request": 2}])
     assert said(found, "cached_prompt") == [("invalid", {"repeat": 2, "tokens": 16})]

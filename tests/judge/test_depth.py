@@ -9,8 +9,9 @@ import pytest
 from speed_benchmark.judge.depth import BLOCK_TOKENS, LEAST_BLOCKS, MOST_BLOCKS, depth, line
 from speed_benchmark.judge.judgement import Judged
 from speed_benchmark.judge.roofline import roofline
+from speed_benchmark.record.cost import LayerGroup, TokenCost
 from speed_benchmark.record.machine import DevicePeaks
-from speed_benchmark.record.record import Checkpoint, Profile, Record, TokenCost
+from speed_benchmark.record.record import Checkpoint, Profile, Record
 from speed_benchmark.record.sample import Sample
 from tests.judge.judging import Make, again
 from tests.judge.stored import stored
@@ -58,6 +59,18 @@ def test_the_cache_of_every_sequence_grows(fake_record: Make) -> None:
     assert found is not None
     assert found.roof_slope_s_per_token == pytest.approx(4 * 10 / 1e9)
     assert found.speeds[0].decode_tokens_per_s == pytest.approx(4 / (TOKEN_S + 8192 * GROWTH_S), rel=0.01)
+
+
+def test_a_line_holds_only_as_far_as_the_same_layers_grow(growing: Judged) -> None:
+    """Windows of 100 tokens were full before most tokens came, those of 20,000 are not yet."""
+    full = LayerGroup(kind="full", count=1, values_per_token=1, flops_per_position=1)
+    for window, depths, grown_bytes in ((100, [8192, 32768, 131072], 2.5), (20_000, [8192], 10)):
+        sliding = LayerGroup(kind="sliding", count=3, values_per_token=1, window_tokens=window, flops_per_position=1)
+        cost = COST.model_copy(update={"layers": (full, sliding)})
+        found = again(paced(growing), token_cost=cost).judgement.depth
+        assert found is not None
+        assert found.roof_slope_s_per_token == pytest.approx(grown_bytes / 1e9)
+        assert [speed.context_tokens for speed in found.speeds] == depths
 
 
 def test_one_that_the_host_paces_has_none(growing: Judged) -> None:

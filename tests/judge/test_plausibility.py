@@ -4,8 +4,9 @@ import pytest
 
 from speed_benchmark.judge.judgement import Judged, Verdict
 from speed_benchmark.judge.statistics import without_intervals
+from speed_benchmark.record.cost import TokenCost
 from speed_benchmark.record.machine import DevicePeaks
-from speed_benchmark.record.record import Profile, TokenCost
+from speed_benchmark.record.record import Profile
 from tests.judge.judging import Make, again, codes, said, summary_of
 
 COST = TokenCost(weight_bytes=1000, kv_cache_bytes_per_token=10, flops=1, attention_flops_per_token=1, prefill_flops=1)

@@ -6,8 +6,9 @@ import pytest
 
 from speed_benchmark.judge.judgement import Judged, Roofline
 from speed_benchmark.judge.roofline import bandwidth
+from speed_benchmark.record.cost import TokenCost
 from speed_benchmark.record.machine import DevicePeaks
-from speed_benchmark.record.record import Profile, TokenCost
+from speed_benchmark.record.record import Profile
 from speed_benchmark.record.sample import Sample, Sequence
 from tests.judge.judging import Make, again
 

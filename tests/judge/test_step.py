@@ -6,8 +6,9 @@ import pytest
 
 from speed_benchmark.judge.judgement import Judged, StepSplit
 from speed_benchmark.judge.step import kind
+from speed_benchmark.record.cost import TokenCost
 from speed_benchmark.record.machine import DevicePeaks
-from speed_benchmark.record.record import DeviceWindow, Kernel, Profile, TokenCost
+from speed_benchmark.record.record import DeviceWindow, Kernel, Profile
 from tests.judge.judging import Make, again, said
 from tests.judge.test_token_times import host_gaps
 

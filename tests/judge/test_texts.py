@@ -42,6 +42,7 @@ EXAMPLES: dict[str, dict[str, FindingValue]] = {
     "token_times": {"repeat": 3},
     "missing_repeats": {"process": 1, "repeats": 5.5, "asked_repeats": 6},
     "weight_format": {"promised": "GPTQ-Int4", "loaded": "BF16"},
+    "unpacked_weights": {"promised": "FP8", "loaded": "BF16"},
     "prefix_caching": {},
     "cached_prompt": {"repeat": 2, "tokens": 16},
     "faster_when_repeated": {"repeated_s": 0.4, "distinct_s": 0.5, "share": 0.2},

@@ -59,7 +59,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "granite": {},
     "smollm3": {},
     "starcoder2": {"use_bias": True},
-    "cohere2": {"sliding_window": 8},
+    "cohere2": {"sliding_window": 8, "tie_word_embeddings": True},
     "exaone4": {"sliding_window": 8},
     "glm4": {},
     "gpt2": {"n_embd": 64, "n_layer": 4, "n_head": 4, "tie_word_embeddings": True},

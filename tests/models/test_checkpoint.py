@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speed_benchmark.errors import UserError
-from speed_benchmark.models import catalogue, checkpoint, synthetic, weights
+from speed_benchmark.models import checkpoint, published, rope, synthetic, weights
+from speed_benchmark.models.config import text_config
+from speed_benchmark.models.shape import Shape
+from speed_benchmark.models.shapes import shipped
 
 
 def config_of(name: str) -> dict[str, Any]:
-    entry = catalogue.lookup(name)
+    entry = published.lookup(name)
     assert entry is not None
     return dict(entry.config)
+
+
+def shape_of(name: str) -> Shape:
+    shape = shipped.shape(config_of(name))
+    assert shape is not None
+    return shape
 
 
 # As seen on real checkpoints: the total_size of their index files, or the size of the file (headers included).
@@ -30,7 +40,7 @@ def config_of(name: str) -> dict[str, Any]:
     ],
 )
 def test_weight_bytes(name: str, weight_bytes: int) -> None:
-    assert checkpoint.weight_bytes(config_of(name)) == weight_bytes
+    assert shape_of(name).weight_bytes() == weight_bytes
 
 
 @pytest.mark.parametrize(
@@ -43,20 +53,20 @@ def test_weight_bytes(name: str, weight_bytes: int) -> None:
     ],
 )
 def test_files_are_split_and_sized_as_the_published_ones(name: str, files: int, file_bytes: int | None) -> None:
-    shards = synthetic.split(checkpoint.tensors(config_of(name)))
+    shards = synthetic.split(shape_of(name).each_tensor())
     assert len(shards) == files
-    assert file_bytes is None or sum(shard.size_bytes for shard in shards) == file_bytes
+    # Within a layer tensors are in another order than there: a few may come to other files, a digit further.
+    spread = 16 if files > 1 else 0
+    assert file_bytes is None or sum(shard.size_bytes for shard in shards) == pytest.approx(file_bytes, abs=spread)
 
 
 def test_tensors_of_a_layer() -> None:
-    shapes = {
-        tensor.name: (tensor.dtype, tensor.shape) for tensor in checkpoint.tensors(config_of("Qwen2.5-7B-Instruct-AWQ"))
-    }
+    shapes = {tensor.name: (tensor.dtype, tensor.shape) for tensor in shape_of("Qwen2.5-7B-Instruct-AWQ").each_tensor()}
     assert shapes["model.layers.27.mlp.down_proj.qweight"] == ("I32", (18944, 448))
     assert shapes["model.layers.0.self_attn.k_proj.bias"] == ("F16", (512,))
     assert "model.layers.0.self_attn.o_proj.bias" not in shapes
     assert shapes["lm_head.weight"] == ("F16", (152064, 3584))
-    gptq = {tensor.name: tensor.shape for tensor in checkpoint.tensors(config_of("Qwen2.5-7B-Instruct-GPTQ-Int8"))}
+    gptq = {tensor.name: tensor.shape for tensor in shape_of("Qwen2.5-7B-Instruct-GPTQ-Int8").each_tensor()}
     assert gptq["model.layers.0.mlp.down_proj.qweight"] == (4736, 3584)
     assert gptq["model.layers.0.mlp.down_proj.qzeros"] == (148, 896)
     assert gptq["model.layers.0.mlp.down_proj.g_idx"] == (18944,)
@@ -73,27 +83,25 @@ def write(folder: Path, content: object, *, weights: bool = False) -> Path:
 def test_a_folder_with_only_a_config(tmp_path: Path) -> None:
     config = config_of("Qwen2.5-0.5B-Instruct")
     write(tmp_path, config)
-    assert checkpoint.read_config(tmp_path, synthetic=True) == config
+    assert checkpoint.read_config(tmp_path) == config
     with pytest.raises(ValueError, match="add --weights synthetic"):
         weights.find(tmp_path, allow_pickle=False)
 
 
-@pytest.mark.parametrize("model_type", ["qwen3", "llama", "mistral"])
-def test_other_architectures_need_their_weights(tmp_path: Path, model_type: str) -> None:
-    config = config_of("Qwen2.5-0.5B-Instruct") | {
-        "model_type": model_type,
-        "architectures": [checkpoint.ARCHITECTURES[model_type]],
-    }
-    write(tmp_path, config, weights=True)
-    assert checkpoint.read_config(tmp_path) == config
-    with pytest.raises(UserError, match="made-up weights are for Qwen2ForCausalLM only"):
-        checkpoint.read_config(tmp_path, synthetic=True)
+@pytest.mark.parametrize("model_type", ["qwen3", "deepseek_v3", "one.of-tomorrow"])
+def test_no_architecture_is_refused(tmp_path: Path, model_type: str) -> None:
+    config = {"model_type": model_type, "architectures": ["OneOfTomorrow"]}
+    assert checkpoint.read_config(write(tmp_path, config)) == config
 
 
-def without(key: str) -> dict[str, Any]:
-    config = config_of("Qwen2.5-0.5B-Instruct")
-    del config[key]
-    return config
+def test_sizes_are_those_of_the_language_model(tmp_path: Path) -> None:
+    text = {"model_type": "gemma3_text", "vocab_size": 7, "max_position_embeddings": 100, "head_dim": None}
+    config = {"model_type": "gemma3", "vocab_size": 5, "head_dim": 8, "text_config": text}
+    assert text_config(checkpoint.read_config(write(tmp_path, config)))["vocab_size"] == 7
+    assert text_config(config)["head_dim"] == 8
+    assert rope.longest(config) == 100
+    with pytest.raises(UserError, match=r"vocab_size in its config\.json is no whole number"):
+        checkpoint.read_config(write(tmp_path, config | {"text_config": text | {"vocab_size": -1}}))
 
 
 def changed(**values: object) -> dict[str, Any]:
@@ -112,37 +120,28 @@ def changed(**values: object) -> dict[str, Any]:
         (b'{"x": "\\ud800"}', "is not JSON"),
         (b" " * 1_000_001, "is larger than 1000000 bytes"),
         ([1], "is not a JSON object"),
-        ({}, "no engine here runs; take Qwen2ForCausalLM, Qwen3ForCausalLM, LlamaForCausalLM, MistralForCausalLM"),
-        (changed(model_type="gpt2", architectures=["GPT2LMHeadModel"]), "is a 'GPT2LMHeadModel', which no engine"),
-        (changed(architectures=["Qwen2ForSequenceClassification"]), "no engine here runs"),
-        (changed(architectures=["\x1b[31mred"]), r"is a '\\x1b\[31mred'"),
-        (changed(model_type=["qwen2"]), "no engine here runs"),
-        (without("hidden_size"), "has no hidden_size"),
-        (without("max_position_embeddings"), "has no max_position_embeddings"),
+        ({}, "no model_type but 'None'"),
+        (changed(model_type=["qwen2"]), "no model_type but"),
+        (changed(model_type="../../evil"), "no model_type but '../../evil'"),
+        (changed(architectures=["\x1b[31mred"]), r"architectures in its config.json are .*x1b\[31mred"),
+        (changed(architectures="Qwen2ForCausalLM"), "architectures in its config.json"),
+        (changed(max_position_embeddings=-5), "max_position_embeddings in its config.json is no whole number"),
         (changed(num_hidden_layers=0), "num_hidden_layers in its config.json is no whole number from 1 to 1024"),
         (changed(vocab_size=10**12), "vocab_size in its config.json is no whole number"),
         (changed(vocab_size=True), "vocab_size in its config.json is no whole number"),
         (changed(vocab_size="151936"), "vocab_size in its config.json is no whole number"),
-        (changed(num_attention_heads=13), "do not divide evenly"),
-        (changed(num_key_value_heads=3), "do not divide evenly"),
-        (changed(head_dim=96), "head_dim in its config.json is not hidden_size"),
         (changed(head_dim=-1), "head_dim in its config.json is no whole number"),
         (changed(torch_dtype="float8"), "torch_dtype"),
         (changed(rope_scaling=[4]), "rope_scaling"),
         (changed(rope_scaling={"type": "yarn", "factor": "4"}), "factor"),
-        (changed(quantization_config="awq"), "quantised in a way"),
-        (changed(quantization_config={"quant_method": "fp8"}), "quantised in a way"),
-        (changed(quantization_config={"quant_method": "gptq", "bits": 3}), "quantised in a way"),
-        (changed(quantization_config={"quant_method": "gptq", "bits": 4, "group_size": -1}), "in groups"),
-        (changed(quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 1024}), "no multiples"),
-        (changed(quantization_config={"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemv"}), "gemm"),
+        (changed(quantization_config="awq"), "quantization_config in its config.json is not a JSON object"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_broken_configs_are_refused_in_one_line(tmp_path: Path, content: object, said: str) -> None:
     write(tmp_path, content)
     with pytest.raises(UserError, match=said) as refused:
-        checkpoint.read_config(tmp_path, synthetic=True)
+        checkpoint.read_config(tmp_path)
     assert str(refused.value).startswith("--model_id_or_path ")
     assert str(refused.value).isprintable()
 
@@ -163,6 +162,8 @@ def test_generation_config(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"generation_config\.json is not JSON"):
         checkpoint.read_generation_config(tmp_path)
 
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,150}")
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -186,8 +187,8 @@ def test_no_config_gets_past_the_check_and_fails_later(
 ) -> None:
     folder = write(tmp_path_factory.mktemp("model"), config_of("Qwen2.5-0.5B-Instruct-GPTQ-Int4") | changes)
     try:
-        config = checkpoint.read_config(folder, synthetic=True)
+        config = checkpoint.read_config(folder)
     except UserError:
         return
-    assert checkpoint.weight_bytes(config) > 0
-    assert synthetic.cache_folder(config, {}).name.startswith("qwen2-")
+    assert 1 <= rope.longest(config) <= rope.MAX_NUMBER
+    assert NAME.fullmatch(synthetic.cache_folder(config, {}).name)

@@ -1,35 +1,44 @@
 """What a token costs, against figures counted by hand."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from speed_benchmark.cell import EngineSettings
-from speed_benchmark.models import catalogue, checkpoint
+from speed_benchmark.engines import registry
+from speed_benchmark.models import published
 from speed_benchmark.models.cost import token_cost
+from speed_benchmark.models.shape import Shape
+from speed_benchmark.models.shapes import shipped
+from speed_benchmark.record.cost import Experts, TokenCost
 from speed_benchmark.record.engine import Loaded
-from speed_benchmark.record.record import TokenCost
-from tests.shapes import TINY
+from speed_benchmark.record.folder import records
+from speed_benchmark.record.record import Record
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 LOADED = Loaded(
     attention_implementation="sdpa", quantization="", dtype="", execution="", weight_bytes=0, rope="", devices=()
 )
 
 
-def config_of(model: str) -> dict[str, Any]:
-    entry = catalogue.lookup(f"Qwen/Qwen2.5-{model}-Instruct")
+def shape_of(model: str) -> Shape:
+    entry = published.lookup(model)
     assert entry is not None
-    return entry.config
+    shape = shipped.shape(entry.config)
+    assert shape is not None
+    return shape
 
 
-def cost(config: dict[str, Any], dtype: Any = "auto") -> TokenCost | None:
-    return token_cost(config, EngineSettings(engine="fake", dtype=dtype), LOADED, "layers")
+def cost(shape: Shape, dtype: Any = "auto", loaded: Loaded = LOADED) -> TokenCost:
+    found = token_cost(shape, EngineSettings(engine="fake", gpu_count=2, dtype=dtype), loaded, "tensor")
+    assert found is not None
+    return found
 
 
 def of(model: str, dtype: Any = "auto") -> TokenCost:
-    found = cost(config_of(model), dtype)
-    assert found is not None
-    return found
+    return cost(shape_of(f"Qwen/Qwen2.5-{model}-Instruct"), dtype)
 
 
 def test_small_model_in_bf16() -> None:
@@ -53,13 +62,8 @@ def test_large_model_reads_one_row_of_its_embedding() -> None:
 
 @pytest.mark.parametrize(("suffix", "bits"), [("-GPTQ-Int4", 4), ("-GPTQ-Int8", 8), ("-AWQ", 4)])
 def test_quantised_layers_are_read_packed_with_scales_and_zeros(suffix: str, bits: int) -> None:
-    entry = catalogue.lookup(f"Qwen/Qwen2.5-7B-Instruct{suffix}")
-    assert entry is not None
-    config = entry.config
-    mlp = config["intermediate_size"]
-    weights = 28 * (3584 * 3584 * 2 + 3584 * 512 * 2 + 3 * 3584 * mlp)
-    quantised = token_cost(config, EngineSettings(engine="fake", gpu_count=2), LOADED, "tensor")
-    assert quantised is not None
+    weights = 28 * (3584 * 3584 * 2 + 3584 * 512 * 2 + 3 * 3584 * 18944)
+    quantised = cost(shape_of(f"Qwen/Qwen2.5-7B-Instruct{suffix}"))
     assert quantised.prefill_flops == 2 * weights
     groups = weights // 128
     rest = 28 * (2 * 3584 + 3584 + 2 * 512) * 2 + 3584 * 2 + 152064 * 3584 * 2 + 3584 * 2
@@ -72,63 +76,65 @@ def test_what_was_asked_for_and_loaded_counts() -> None:
     assert wide.weight_bytes == 2 * 988_065_536
     assert wide.kv_cache_bytes_per_token == 2 * of("0.5B").kv_cache_bytes_per_token
     loaded = LOADED.model_copy(update={"kv_cache_bytes_per_token": 7})
-    found = token_cost(config_of("0.5B"), EngineSettings(engine="fake", gpu_count=2), loaded, "layers")
+    assert cost(shape_of("Qwen/Qwen2.5-0.5B-Instruct"), loaded=loaded).kv_cache_bytes_per_token == 7
+
+
+@pytest.mark.parametrize(("split", "gpus", "at_once"), [("tensor", 2, 2), ("layers", 2, 1), ("tensor", 0, 1)])
+def test_a_step_is_split_or_its_layers_take_turns(split: Any, gpus: int, at_once: int) -> None:
+    shape = shape_of("Qwen/Qwen2.5-0.5B-Instruct")
+    found = token_cost(shape, EngineSettings(engine="fake", gpu_count=gpus), LOADED, split)
     assert found is not None
-    assert found.kv_cache_bytes_per_token == 7
-    assert found.devices_at_once == 1, "one GPU after the other"
+    assert found.devices_at_once == at_once
 
 
-def test_a_split_of_each_layer_over_no_gpu_is_one_device() -> None:
-    found = token_cost(TINY, EngineSettings(engine="fake"), LOADED, "tensor")
-    assert found is not None
-    assert found.devices_at_once == 1
+def test_a_dense_model_with_full_attention_is_told_by_figures_of_a_token_alone() -> None:
+    dense = of("7B")
+    assert (dense.layers, dense.experts, dense.expert_bytes) == ((), None, 0)
 
 
-def test_the_cache_has_the_type_of_the_checkpoint_where_none_is_asked_for() -> None:
-    plain, wide = cost(TINY), cost(TINY | {"torch_dtype": "float32"})
-    assert plain is not None
-    assert wide is not None
-    assert wide.kv_cache_bytes_per_token == 2 * plain.kv_cache_bytes_per_token
+def test_a_mixture_of_experts_reads_the_active_ones() -> None:
+    """Qwen3-30B-A3B: 48 layers, 8 of 128 experts with 3 times 2048 x 768 weights."""
+    mixture = cost(shape_of("Qwen/Qwen3-30B-A3B"))
+    assert mixture.experts == Experts(count=128, active=8)
+    assert mixture.expert_bytes == 48 * 128 * 3 * 2048 * 768 * 2
+    assert mixture.layers == ()
+    attention = 2048 * 4096 * 2 + 2048 * 512 * 2
+    others = 48 * (attention + 2048 * 128 + 2 * 2048 + 2 * 128) + 2048 + 151936 * 2048
+    assert mixture.weight_bytes == 2 * (others + 2048) + mixture.expert_bytes // 16
 
 
-def test_heads_may_be_wider_than_their_share_of_the_model() -> None:
-    """2 layers, hidden 256, 4 heads of 128 values, 2 of them for keys and values, MLP 512, vocabulary 2048."""
-    found = cost(TINY | {"head_dim": 128})
-    assert found is not None
-    query, key_value = 4 * 128, 2 * 128
-    linear = 2 * (2 * 256 * query + 2 * 256 * key_value + 3 * 256 * 512)
-    rest = 2 * (2 * 256 + query + 2 * key_value) + 256 + 2048 * 256
-    assert found.prefill_flops == 2 * linear
-    assert found.weight_bytes == 2 * (linear + rest)
-    assert found.attention_flops_per_token == 2 * 4 * query
-    assert found.kv_cache_bytes_per_token == 2 * 2 * key_value * 2
-    assert checkpoint.kv_values_per_token(TINY | {"head_dim": 128}) == 2 * 2 * key_value
+def test_windows_states_and_latents_are_kept_by_layer() -> None:
+    gemma, hybrid, latent = map(
+        shape_of, ("google/gemma-3-4b-it", "Qwen/Qwen3-Next-80B-A3B-Instruct", "deepseek-ai/DeepSeek-V3")
+    )
+    assert [(group.kind, group.count, group.window_tokens) for group in cost(gemma).layers] == [
+        ("sliding", 29, 1024),
+        ("full", 5, None),
+    ]
+    assert cost(gemma).kv_cache_bytes_per_token == 34 * 2 * 4 * 256 * 2
+    assert [(group.kind, group.state_bytes) for group in cost(hybrid).layers] == [("state", 2162688), ("full", 0)]
+    assert cost(hybrid).kv_cache_bytes_per_token == 12 * 2 * 2 * 256 * 2
+    assert cost(latent).kv_cache_bytes_per_token == 61 * 576 * 2
 
 
-def test_values_in_the_cache_without_heads_of_their_own_for_keys() -> None:
-    config = {key: value for key, value in TINY.items() if key != "num_key_value_heads"}
-    assert checkpoint.kv_values_per_token(config) == 2 * 2 * 256
-    assert checkpoint.kv_values_per_token(TINY) == 2 * 2 * 128
+def test_what_is_not_known_is_not_guessed() -> None:
+    """Neither of a model that does not run without values, nor of one that is larger than a record can say."""
+    shape = shape_of("Qwen/Qwen2.5-0.5B-Instruct")
+    assert shape.forward is not None
+    settings = EngineSettings(engine="fake")
+    assert token_cost(shape.model_copy(update={"forward": None}), settings, LOADED, "layers") is None
+    endless = shape.forward.model_copy(update={"flops": 2**54})
+    assert token_cost(shape.model_copy(update={"forward": endless}), settings, LOADED, "layers") is None
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
-        {"torch_dtype": "float8_e4m3fn"},
-        {"dtype": "float64"},
-        {"quantization_config": {"quant_method": "fp8", "bits": 8}},
-        {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 0}},
-        {"num_hidden_layers": None},
-        {"head_dim": "128"},
-        {"head_dim": 63},
-    ],
-    ids=str,
-)
-def test_what_is_not_known_is_not_guessed(changed: dict[str, Any]) -> None:
-    assert cost(TINY | changed) is None
-
-
-def test_a_weight_type_of_its_own_in_what_was_loaded_is_no_error() -> None:
-    loaded = LOADED.model_copy(update={"quantization": "F8_E4M3", "dtype": "float8_e4m3fn"})
-    assert token_cost(TINY, EngineSettings(engine="fake"), loaded, "layers") is not None
+def test_stored_records_of_dense_models_cost_what_they_did() -> None:
+    """All of a published Qwen2.5 in results/: to the byte and the operation."""
+    compared = 0
+    for record in (record for _, record in records(RESULTS) if isinstance(record, Record) and record.token_cost):
+        entry = published.lookup(record.cell.model.model_id_or_path)
+        if entry is not None and "Qwen2.5" in entry.model_id:
+            split = registry.settings_of(record.cell.settings).traits.split
+            found = token_cost(shape_of(entry.model_id), record.cell.settings, record.loaded, split)
+            assert found == record.token_cost
+            compared += 1
+    assert compared > 40

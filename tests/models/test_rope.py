@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
-from speed_benchmark.models import catalogue, rope
+from speed_benchmark.models import published, rope
 
 
 def qwen() -> dict[str, Any]:
-    entry = catalogue.lookup("Qwen2.5-7B-Instruct")
+    entry = published.lookup("Qwen2.5-7B-Instruct")
     assert entry is not None
     return dict(entry.config)
 
@@ -73,7 +73,7 @@ def test_transformers_takes_the_overrides() -> None:
     from transformers import Qwen2Config
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
-    entry = catalogue.lookup("Qwen2.5-0.5B-Instruct")
+    entry = published.lookup("Qwen2.5-0.5B-Instruct")
     assert entry is not None
     plain = Qwen2RotaryEmbedding(Qwen2Config(**entry.config))
     yarn = Qwen2RotaryEmbedding(Qwen2Config(**entry.config | rope.config_overrides(entry.config, 100_000)))

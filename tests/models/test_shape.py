@@ -2,16 +2,8 @@
 
 import pytest
 
-from speed_benchmark.models.shape import (
-    Experts,
-    Forward,
-    LayerGroup,
-    Shape,
-    TensorGroup,
-    natural,
-    numbers_of,
-    products,
-)
+from speed_benchmark.models.shape import Forward, Shape, TensorGroup, natural, numbers_of, products
+from speed_benchmark.record.cost import Experts, LayerGroup
 
 FULL = LayerGroup(kind="full", count=2, values_per_token=10, flops_per_position=40)
 SLIDING = LayerGroup(kind="sliding", count=3, values_per_token=10, window_tokens=4, flops_per_position=40)

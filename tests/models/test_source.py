@@ -12,9 +12,9 @@ from tests.shapes import GENERATION, TINY, tiny
 
 
 @pytest.fixture
-def folder(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model in `models/one`, seen from `tmp_path`, and an empty cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def folder(tmp_path: Path, tiny_model: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model in `models/one`, seen from `tmp_path`, and a cache with no weights."""
+    del own_cache
     monkeypatch.chdir(tmp_path)
     return shutil.copytree(tiny_model, tmp_path / "models" / "one")
 
@@ -72,7 +72,7 @@ def test_synthetic_weights_have_a_digest_once_they_are_made(folder: Path) -> Non
 def test_nothing_is_made_or_asked_for_a_digest(folder: Path) -> None:
     assert known_digest("Qwen/Qwen2.5-0.5B-Instruct") is None
     assert known_digest("Qwen/Qwen2.5-0.5B-Instruct", weights="synthetic") is None
-    assert not (folder.parents[1] / "cache").exists()
+    assert [kept.name for kept in (folder.parents[1] / "cache" / "speed-benchmark").iterdir()] == ["shapes"]
 
 
 def test_weights_that_cannot_be_read_have_no_digest(folder: Path) -> None:

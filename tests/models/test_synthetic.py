@@ -5,21 +5,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import safe_open
 
 from speed_benchmark.errors import UserError
 from speed_benchmark.models import checkpoint, synthetic
+from speed_benchmark.models.filler import Filler
+from speed_benchmark.models.shape import Tensor
+from speed_benchmark.models.shapes.asked import ShapeError, shape
 from tests.shapes import tiny
 
 FORMATS = ["", "-GPTQ-Int4", "-GPTQ-Int8", "-AWQ"]
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "speed-benchmark" / "synthetic"
+def cache(own_cache: Path) -> Path:
+    return own_cache / "speed-benchmark" / "synthetic"
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -41,8 +44,8 @@ def test_the_files_hold_exactly_the_tensors_of_the_config(tmp_path: Path, suffix
         with safe_open(folder / file, framework="pt") as tensors:
             part = tensors.get_slice(name)
             found[name] = (part.get_dtype(), tuple(part.get_shape()))
-    assert found == {tensor.name: (tensor.dtype, tensor.shape) for tensor in checkpoint.tensors(config)}
-    assert index["metadata"]["total_size"] == checkpoint.weight_bytes(config)
+    assert found == {tensor.name: (tensor.dtype, tensor.shape) for tensor in shape(config).each_tensor()}
+    assert index["metadata"]["total_size"] == shape(config).weight_bytes()
     assert json.loads((folder / "config.json").read_text()) == config
     assert json.loads((folder / "generation_config.json").read_text()) == {"top_k": 20}
     assert sorted(file.name for file in folder.iterdir()) == [
@@ -99,6 +102,7 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     config = tiny("-GPTQ-Int4", hidden_size=512, vocab_size=1_000_000, num_hidden_layers=1)
     answer = run(MEASURE, json.dumps(config), str(tmp_path / "model"))
@@ -210,16 +214,11 @@ def test_a_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> No
     assert synthetic.cache_folder(tiny(), {}).is_relative_to(Path.home() / ".cache")
 
 
+@pytest.mark.slow
 def test_too_large_for_the_disk(cache: Path) -> None:
-    petabytes = tiny(
-        hidden_size=65536,
-        intermediate_size=1048576,
-        num_attention_heads=64,
-        num_key_value_heads=64,
-        num_hidden_layers=1024,
-    )
-    with pytest.raises(synthetic.NotEnoughDiskError, match=r"need 4573\d{2}\.\d GB .* make room") as refused:
-        synthetic.cached(petabytes, {})
+    terabytes = tiny(hidden_size=65536, intermediate_size=1048576, num_attention_heads=64, num_hidden_layers=64)
+    with pytest.raises(synthetic.NotEnoughDiskError, match=r"need 2\d{4}\.\d GB .* make room") as refused:
+        synthetic.cached(terabytes, {})
     assert "\n" not in str(refused.value)
     assert list(cache.iterdir()) == []
 
@@ -233,6 +232,22 @@ def test_a_taken_folder_is_left_alone(tmp_path: Path) -> None:
     assert synthetic.synthesize(tiny(), {}, tmp_path / "empty") == tmp_path / "empty"
 
 
-def test_only_qwen2_can_be_made_up(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Qwen2ForCausalLM only"):
-        synthetic.synthesize(tiny(model_type="llama", architectures=["LlamaForCausalLM"]), {}, tmp_path / "model")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"model_type": "unheard_of"}, "knows no model_type 'unheard_of'"),
+        ({"hidden_size": -64}, "RuntimeError"),
+        ({"quantization_config": {"quant_method": "evil", "bits": 4}}, "evil"),
+    ],
+)
+def test_without_a_shape_nothing_is_made(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ShapeError, match=said):
+        synthetic.synthesize(tiny(**changed), {}, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_tensor_that_nothing_is_known_of_no_byte_is_written() -> None:
+    odd = Tensor(name="a.absmax", dtype="F32", shape=(4,), kind="mlp", weights=0)
+    with pytest.raises(ValueError, match=r"^made-up weights have no values for its a\.absmax of type F32$"):
+        Filler([odd], {}, 0)

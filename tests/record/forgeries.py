@@ -25,6 +25,7 @@ from speed_benchmark.report.compare import compare, measured
 from speed_benchmark.report.decision import Gate
 from speed_benchmark.report.formats import render
 from speed_benchmark.report.gather import Found
+from speed_benchmark.report.reference import publication
 from speed_benchmark.report.samples import WRITERS
 from speed_benchmark.report.words import Format, Language
 from speed_benchmark.run.stored import of_judged
@@ -252,7 +253,9 @@ def _verify(forged: Judged, true: Judged) -> None:
 
 def _reference(forged: Judged, _true: Judged) -> None:
     entry = pool.entry(Found(Path("a.json"), "a.json", forged), "en")
-    render(documents.reference(pool.rows([entry], "en", lambda _path: forged.record), "en"), "text")
+    render(
+        documents.reference(pool.rows([entry], "en", lambda _path: forged.record), publication("qwen2.5"), "en"), "text"
+    )
 
 
 def _samples(form: str, forged: Judged, _true: Judged) -> None:

@@ -56,7 +56,7 @@ def test_plots_are_drawn_without_a_browser(
 def test_the_layers_of_a_chart_share_its_data(golden_records: list[Record]) -> None:
     """A layer with data of its own shows every model in the panel of each."""
     document = documents.report(shown(golden_records), "en", "qwen2.5")
-    drawn = charts.specs(document, charts.values(document), {"other": "#000"})
+    drawn = charts.specs(document, charts.values(document), lambda _: "#000")
     assert drawn.keys() == {"speed", "memory", "first_token", "repeats", "gaps"}
     for name, spec in drawn.items():
         assert spec["data"] == {"name": "rows"}, name

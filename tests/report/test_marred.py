@@ -22,7 +22,7 @@ from markdown_it.token import Token
 from speed_benchmark.judge.judge import judged
 from speed_benchmark.record.folder import read
 from speed_benchmark.record.format import serialize
-from speed_benchmark.report import documents, reference
+from speed_benchmark.report import documents
 from speed_benchmark.report.compare import compare
 from speed_benchmark.report.compare import measured as kept
 from speed_benchmark.report.decision import Gate
@@ -34,6 +34,7 @@ from speed_benchmark.report.markup import markdown, rst
 from speed_benchmark.report.page import html
 from speed_benchmark.report.plan_table import print_plan
 from speed_benchmark.report.plots import draw
+from speed_benchmark.report.reference import publication
 from speed_benchmark.report.samples import write_jsonl
 from speed_benchmark.report.soundness import print_verified
 from speed_benchmark.report.tables import print_document, print_run
@@ -267,11 +268,10 @@ def test_plots_are_files_of_their_kind(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.attack("2.6", "2.7")
 @pytest.mark.parametrize("text", TEXTS)
-def test_published_figures_stand_beside_text_alone(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = replace(reference.publication(), generate_length=80)
-    monkeypatch.setattr("speed_benchmark.report.documents.publication", lambda: asked)
+def test_published_figures_stand_beside_text_alone(text: str) -> None:
+    asked = replace(publication("qwen2.5"), generate_length=80)
     record = marred(text, keep=("model_id_or_path", "engine", "quantization"))[0]
-    document = documents.reference(shown([record]), "en")
+    document = documents.reference(shown([record]), asked, "en")
     assert document.data
     assert nodes(rst(document)) <= RST
     assert kinds(markdown(document)) <= MARKDOWN

@@ -11,8 +11,9 @@ from playwright.sync_api import Browser, Page
 
 from speed_benchmark.record.outcome import Cause
 from speed_benchmark.record.record import Record
-from speed_benchmark.report import documents, reference
+from speed_benchmark.report import documents
 from speed_benchmark.report.page import html
+from speed_benchmark.report.reference import publication
 from speed_benchmark.report.rows import shown_columns
 from speed_benchmark.report.words import Language, words
 from tests.report.made import shown, vary
@@ -257,16 +258,14 @@ def test_reference_draws_both(
     stored: Callable[..., Path],
     command: Command,
     opened: Callable[..., tuple[Page, list[str]]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = replace(reference.publication(), generate_length=80)
-    monkeypatch.setattr("speed_benchmark.report.documents.publication", lambda: asked)
+    asked = replace(publication("qwen2.5"), generate_length=80)
     records = [
         vary(measured["ok"], gpus=1, input_tokens=length, engine=engine)
         for length in (1, 6144)
         for engine in ("transformers", "vllm")
     ]
-    document = documents.reference(shown(records), "en")
+    document = documents.reference(shown(records), asked, "en")
     assert [row.published_tokens_per_s for row in document.data] == [47.40, 47.45, 311.55, 304.79]  # type: ignore[attr-defined]
     assert all(row.ratio == row.generation_tokens_per_s / row.published_tokens_per_s for row in document.data)  # type: ignore[attr-defined]
     page, wrong = opened(html(document))

@@ -224,11 +224,10 @@ def test_a_record_that_bears_another_models_name_is_not_laid_beside_its_figures(
     assert "those of that model are 135.43 GiB" in done.stderr
 
 
-def test_published_figures_are_laid_beside_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = replace(publication(), generate_length=80)
-    monkeypatch.setattr("speed_benchmark.report.documents.publication", lambda: asked)
+def test_published_figures_are_laid_beside_the_pool() -> None:
+    asked = replace(publication("qwen2.5"), generate_length=80)
     records = rounds(gpus=1, input_tokens=1)
     batch = vary(record(batch_size=4), gpus=1, input_tokens=1)
-    (row,) = documents.reference(shown([*records, batch]), "en").data
+    (row,) = documents.reference(shown([*records, batch]), asked, "en").data
     assert row.record_ids == tuple(one.record_id for one in reversed(records))  # type: ignore[attr-defined]
     assert row.generation_tokens_per_s == only(shown(records)).generation_tokens_per_s  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from speed_benchmark import flags
 from speed_benchmark.cell import MAX_SECONDS, Cell, EngineSettings, Model, Protocol, Workload
 from speed_benchmark.judge.judge import judged
 from speed_benchmark.machine import nvml
-from speed_benchmark.models import catalogue
+from speed_benchmark.models import published
 from speed_benchmark.report import remeasure
 from speed_benchmark.report.compare import Comparison, Measured, compare, measured
 from speed_benchmark.report.remeasure import Effort, command, effort
@@ -120,7 +120,7 @@ def test_the_command_asks_for_the_very_cell(changed: dict[str, Any]) -> None:
 def test_a_folder_of_any_name_is_the_same_folder(tmp_path: Path) -> None:
     folder = tmp_path / "a, {b} 'c' model"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(catalogue.lookup(MODEL).config))  # type: ignore[union-attr]
+    (folder / "config.json").write_text(json.dumps(published.lookup(MODEL).config))  # type: ignore[union-attr]
     check(cell("transformers", model=Model(model_id_or_path=str(folder), weights="synthetic")))
     gone = tmp_path / "gone, {b} 'c'"
     shown = command([kept(cell("transformers", named=str(gone)))], [EFFORT], Path("new"))

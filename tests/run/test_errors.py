@@ -57,7 +57,7 @@ def test_bad_input_for_vllm(command: Command, arguments: tuple[str, ...], said: 
         (None, "config.json"),
         ("{broken", "config.json"),
         ("[]", "config.json"),
-        (json.dumps({"architectures": ["T5Model"], "model_type": "t5", "vocab_size": 5}), "T5Model"),
+        (json.dumps({"architectures": ["T5Model"], "model_type": "t5", "vocab_size": 5}), "safetensors"),
     ],
 )
 def test_bad_folder(command: Command, tmp_path: Path, config: str | None, said: str) -> None:

@@ -1,5 +1,6 @@
 """Estimates of memory, against the Qwen2.5 report and against what was measured on an H200."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ import pytest
 from speed_benchmark.cell import Cell, EngineSettings, Model, OptionValue, Protocol, Workload
 from speed_benchmark.judge.judge import judge
 from speed_benchmark.machine.device import Device
-from speed_benchmark.models import catalogue
-from speed_benchmark.models.config import Config
+from speed_benchmark.models import published
+from speed_benchmark.models.shape import Shape
+from speed_benchmark.models.shapes import shipped
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.store import Store
-from speed_benchmark.report.reference import Published, published
+from speed_benchmark.report.reference import Published, publication
 from speed_benchmark.run import estimate
 from speed_benchmark.run.estimate import fits, least_gpus, misfit
 
@@ -21,21 +23,25 @@ H200 = Device(gpus=1, memory_bytes=140 * GIB, bytes_per_s=4.8e12, name="NVIDIA H
 RESULTS = Path(__file__).parents[2] / "results"
 
 
-def cell(engine: str, model: str, context: int, batch_size: int = 1, **options: OptionValue) -> tuple[Cell, Config]:
-    entry = catalogue.lookup(f"Qwen/{model}")
-    assert entry is not None
-    return (
-        Cell(
-            model=Model(model_id_or_path=entry.model_id),
-            workload=Workload(context_length=context, batch_size=batch_size),
-            settings=EngineSettings(engine=engine, options=options),
-            protocol=Protocol(),
-        ),
-        entry.config,
+def cell(engine: str, model: str, context: int, batch_size: int = 1, **options: OptionValue) -> tuple[Cell, Shape]:
+    asked = Cell(
+        model=Model(model_id_or_path=model if "/" in model else f"Qwen/{model}"),
+        workload=Workload(context_length=context, batch_size=batch_size),
+        settings=EngineSettings(engine=engine, options=options),
+        protocol=Protocol(),
     )
+    return asked, shape_of(asked)
 
 
-def of(row: Published) -> tuple[Cell, Config]:
+def shape_of(cell: Cell) -> Shape:
+    entry = published.lookup(cell.model.model_id_or_path)
+    assert entry
+    shape = shipped.shape(entry.config)
+    assert shape
+    return shape
+
+
+def of(row: Published) -> tuple[Cell, Shape]:
     suffix = "" if row.quantization == "BF16" else f"-{row.quantization}"
     return cell(row.engine, row.model + suffix, row.context_length)
 
@@ -46,7 +52,7 @@ def on(device: Device, gpus: int) -> Device:
 
 def test_memory_is_within_ten_percent_of_the_report() -> None:
     """AWQ with input 1 aside: a kernel of then unpacked a weight for it, up to 0.5 GiB."""
-    rows = [row for row in published() if row.memory_gib is not None]
+    rows = [row for row in publication("qwen2.5").rows if row.memory_gib is not None]
     errors = []
     for row in rows:
         if row.memory_gib is not None and (row.quantization, row.context_length) != ("AWQ", 1):
@@ -79,12 +85,6 @@ MEASURED = [
 ]
 
 
-def config_of(record: Record) -> Config:
-    entry = catalogue.lookup(record.cell.model.model_id_or_path)
-    assert entry
-    return entry.config
-
-
 def name(record: Record) -> str:
     cell = record.cell
     compiled = " compiled" if cell.settings.options.get("compile") else ""
@@ -98,7 +98,7 @@ def test_memory_is_within_ten_percent_of_an_h200s(record: Record) -> None:
     assert summary
     assert summary.need
     measured = summary.need
-    estimated = estimate.memory(record.cell, config_of(record), H200)
+    estimated = estimate.memory(record.cell, shape_of(record.cell), H200)
     assert measured.kv_cache_bytes is not None
     assert measured.as_started_bytes is not None
     total_bytes = estimated.total_bytes - estimated.kv_cache_bytes + measured.kv_cache_bytes
@@ -165,9 +165,41 @@ def test_least_gpus_know_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (least_gpus(*one, range(8)), least_gpus(*many, range(8))) == (1, 2)
 
 
-def test_the_cache_of_heads_of_their_own_size() -> None:
-    """Qwen3 gives `head_dim`, which is not hidden_size / heads."""
-    asked, config = cell("transformers", "Qwen2.5-0.5B-Instruct", 10)
-    wide = config | {"head_dim": 128}
-    ratio = estimate.memory(asked, wide, A100).kv_cache_bytes / estimate.memory(asked, config, A100).kv_cache_bytes
-    assert ratio == 128 / 64
+def test_plain_weights_take_the_type_that_is_asked_for() -> None:
+    asked, shape = cell("transformers", "Qwen2.5-0.5B-Instruct", 10)
+    wide = replace(asked, settings=replace(asked.settings, dtype="float32"))
+    usual, twice = (estimate.memory(one, shape, A100) for one in (asked, wide))
+    assert twice.weight_bytes == 2 * usual.weight_bytes
+    assert twice.kv_cache_bytes == 2 * usual.kv_cache_bytes
+
+
+def test_a_quantised_cache_takes_half() -> None:
+    plain, quantised = (
+        estimate.memory(*cell("vllm", "Qwen2.5-7B-Instruct", 6144, kv_cache_dtype=dtype), A100).kv_cache_bytes
+        for dtype in ("auto", "fp8")
+    )
+    assert plain == 2 * quantised > 0
+
+
+def test_windows_cap_the_cache_of_each_sequence() -> None:
+    """Gemma 3 4B: 29 layers keep 1,024 tokens of 4 heads with 256 values, keys and values; 5 keep all."""
+    tokens, token_bytes = 6144 + 2048, 2 * 4 * 256 * 2
+    for engine, sequences, kept in (("transformers", 3, 3 * tokens), ("vllm", 1, 32768)):
+        asked, shape = cell(engine, "google/gemma-3-4b-it", 6144, sequences)
+        found = estimate.memory(asked, shape, A100).kv_cache_bytes
+        assert found == token_bytes * (5 * kept + 29 * 1024 * sequences)
+
+
+def test_states_do_not_grow() -> None:
+    """Qwen3-Next: 12 layers of 48 keep tokens, 2 heads with 256 values, keys and values; the others a state."""
+    short, long = (
+        estimate.memory(*cell("transformers", "Qwen/Qwen3-Next-80B-A3B-Instruct", length), A100).kv_cache_bytes
+        for length in (1, 1001)
+    )
+    assert long - short == 12 * 2 * 2 * 256 * 2 * 1000
+    assert short - 12 * 2 * 2 * 256 * 2 * 2049 == 36 * 2162688
+
+
+def test_all_experts_lie_in_memory() -> None:
+    asked, shape = cell("vllm", "Qwen/Qwen3-30B-A3B", 6144)
+    assert estimate.memory(asked, shape, H200).weight_bytes == 61_064_245_248

@@ -13,8 +13,9 @@ from speed_benchmark.cell import Cell, EngineSettings, Model, OptionValue, Proto
 from speed_benchmark.engines.priors import Constant, Spreads
 from speed_benchmark.engines.settings import Overhead
 from speed_benchmark.machine.device import Device
-from speed_benchmark.models import catalogue
-from speed_benchmark.models.config import Config
+from speed_benchmark.models import published
+from speed_benchmark.models.shape import Shape
+from speed_benchmark.models.shapes import shipped
 from speed_benchmark.record.machine import DevicePeaks
 from speed_benchmark.run import forecast
 from speed_benchmark.run.forecast import Belief, Observation, Priors, Range, Term
@@ -35,10 +36,12 @@ def cell(model: str, context: int, engine: str = "vllm", batch_size: int = 1, **
     )
 
 
-def config_of(one: Cell) -> Config:
-    entry = catalogue.lookup(one.model.model_id_or_path)
+def shape_of(one: Cell) -> Shape:
+    entry = published.lookup(one.model.model_id_or_path)
     assert entry
-    return entry.config
+    shape = shipped.shape(entry.config)
+    assert shape
+    return shape
 
 
 def known(step_s: float = 1e-3, spread: float = 0.2) -> Priors:
@@ -47,7 +50,7 @@ def known(step_s: float = 1e-3, spread: float = 0.2) -> Priors:
 
 
 def request_terms(one: Cell, priors: Priors) -> list[Term]:
-    return forecast.of_request(one, config_of(one), A100, PEAKS, priors)
+    return forecast.of_request(one, shape_of(one), A100, PEAKS, priors)
 
 
 def request_s(one: Cell, priors: Priors | None = None, observations: tuple[Observation, ...] = ()) -> Range:
@@ -90,7 +93,7 @@ def test_a_cell_that_the_host_paces_has_the_wider_range() -> None:
 
 def test_peaks_of_a_data_sheet_widen_the_range() -> None:
     one, priors = cell("Qwen2.5-14B-Instruct", 1), known()
-    terms = forecast.of_request(one, config_of(one), A100, None, priors)
+    terms = forecast.of_request(one, shape_of(one), A100, None, priors)
     belief = Belief.of(terms, SPREADS)
     taken, measured = belief.range_of(belief.sum_of(terms)), request_s(one)
     assert taken.high / taken.middle > 1.1 * measured.high / measured.middle
@@ -142,7 +145,7 @@ def test_a_load_counts_its_requests() -> None:
     one = replace(
         cell("Qwen2.5-0.5B-Instruct", 1), protocol=Protocol(repeats=3, warmups=1, max_repeats=12, precision=0.02)
     )
-    load, prefill, decode, first = forecast.of_load([one], config_of(one), A100, PEAKS, known())
+    load, prefill, decode, first = forecast.of_load([one], shape_of(one), A100, PEAKS, known())
     assert load.times == 1
     assert prefill.times == decode.times == 1 + 6, "a warm-up, and between 3 and 12 repeats"
     assert first.at(Belief.of([first], SPREADS).logs) == 0
@@ -152,7 +155,7 @@ def test_a_load_counts_its_requests() -> None:
 def test_repeats_end_with_their_time(max_seconds: float | None, requests: int) -> None:
     protocol = Protocol(repeats=3, warmups=1, max_repeats=12, max_seconds=max_seconds, precision=0.02)
     one = replace(cell("Qwen2.5-0.5B-Instruct", 1), protocol=protocol)
-    _, prefill, *_ = forecast.of_load([one], config_of(one), A100, PEAKS, known())
+    _, prefill, *_ = forecast.of_load([one], shape_of(one), A100, PEAKS, known())
     assert prefill.times == requests
 
 

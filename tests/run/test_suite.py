@@ -205,7 +205,7 @@ def test_the_report() -> None:
 
 def test_unknown_suite_names_those_that_are_here() -> None:
     with pytest.raises(UserError, match=r"qwen2\.5.*smoke"):
-        find("suites/qwen3.toml")
+        find("suites/qwen9.toml")
 
 
 SEEDS = "[" + "'1-99999'," * 1000 + "]"

@@ -155,7 +155,7 @@ def test_the_audit_compares_the_prompts_with_new_ones(tmp_path: Path, requests: 
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"text_config": {"vocab_size": 5000}}, "config.json names no vocab_size"),
+        ({"text_config": {"hidden_size": 64}}, "config.json names no vocab_size"),
         ({"vocab_size": "many"}, "config.json names no vocab_size"),
         ([], "its config.json is not a JSON object"),
     ],

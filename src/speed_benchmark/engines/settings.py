@@ -95,6 +95,10 @@ class Settings:
         """For how many tokens it makes room in its key-value cache: of so many sequences of `total_tokens` together."""
         return sequences * total_tokens
 
+    def cache_value_bytes(self, value_bytes: int) -> int:
+        """What it keeps for each value of a key-value cache, of activations of so many bytes."""
+        return value_bytes
+
     def prefill_tokens(self, context_tokens: int, device: "Device") -> int:
         """How many prompt tokens, of all sequences, it runs through the model at once."""
         del device

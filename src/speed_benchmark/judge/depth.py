@@ -6,9 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from speed_benchmark.cell import QUICK_SETTLING_TOKENS
+from speed_benchmark.judge import work
 from speed_benchmark.judge.judgement import Depth, DepthSpeed, Roofline
 from speed_benchmark.judge.roofline import bandwidth
 from speed_benchmark.judge.token_times import signatures
+from speed_benchmark.record.cost import TokenCost
+from speed_benchmark.record.machine import DevicePeaks
 from speed_benchmark.record.record import Record
 
 # Tokens of context at which a speed is said.
@@ -45,18 +48,21 @@ def depth(record: Record, limits: Roofline | None) -> Depth | None:
     """
     if limits is None or not is_device_paced(record, limits):
         return None
-    found, roof_slope_s = line(record), _roof_slope_s(record)
-    if found is None or roof_slope_s is None:
+    found, cost, peaks = line(record), record.token_cost, record.device_peaks
+    if found is None or cost is None or peaks is None:
         return None
+    grown_bytes = _growth_bytes(cost, found.position)
     return Depth(
         slope_s_per_token=found.slope_s,
         slope_low_s_per_token=found.slope_low_s,
         slope_high_s_per_token=found.slope_high_s,
-        roof_slope_s_per_token=roof_slope_s,
+        roof_slope_s_per_token=_roof_slope_s(record, cost, peaks, grown_bytes),
         speeds=tuple(
             speed
             for position in DEPTHS
-            if position <= _reach(record) and (speed := _speed(record, found, position)) is not None
+            if position <= _reach(record)
+            and _growth_bytes(cost, position) == grown_bytes
+            and (speed := _speed(record, found, position)) is not None
         ),
     )
 
@@ -115,13 +121,19 @@ def _medians(
     return np.array(middles), np.array([float(np.median(part)) for part in np.split(gaps_s[order], ends)])
 
 
-def _roof_slope_s(record: Record) -> float | None:
+def _growth_bytes(cost: TokenCost, position: float) -> float:
+    """By how much the cache of a sequence of this length grows with a token.
+
+    Less once a window is full: a line does not hold on both sides of that.
+    """
+    before, after = work.cache_bytes(cost, [position, position + 1])
+    return float(after - before)
+
+
+def _roof_slope_s(record: Record, cost: TokenCost, peaks: DevicePeaks, grown_bytes: float) -> float:
     """The slope of a cache that is read at the measured bandwidth: that of all sequences, for all of them grow."""
-    cost, peaks = record.token_cost, record.device_peaks
-    if cost is None or peaks is None:
-        return None
     bytes_per_s = bandwidth(peaks, cost.weight_bytes / cost.devices_at_once) * cost.devices_at_once
-    return record.cell.workload.batch_size * cost.kv_cache_bytes_per_token / bytes_per_s
+    return record.cell.workload.batch_size * grown_bytes / bytes_per_s
 
 
 def _reach(record: Record) -> float:

@@ -1,7 +1,9 @@
 """What memory a cell needs to run, whatever engine measured it: a pure rule over its record."""
 
 from speed_benchmark.cell import Cell, Workload
+from speed_benchmark.judge import work
 from speed_benchmark.judge.judgement import MemoryNeed
+from speed_benchmark.record.cost import TokenCost
 from speed_benchmark.record.engine import Loaded
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Memory
@@ -12,7 +14,7 @@ def memory_need(record: Record) -> MemoryNeed | None:
     loaded = record.loaded
     if loaded is None:
         return None
-    cache_bytes = _cache_bytes(loaded, record.cell)
+    cache_bytes = _cache_bytes(loaded, record.cell, record.token_cost)
     if loaded.preallocates:
         return _by_parts(loaded, cache_bytes, record.cell.workload)
     return _by_peak(record, loaded, cache_bytes)
@@ -74,11 +76,16 @@ def _memories(record: Record) -> list[Memory]:
     return [*requests, record.load_memory] if record.load_memory else requests
 
 
-def _cache_bytes(loaded: Loaded, cell: Cell) -> int | None:
-    """The key-value cache of all sequences, each in whole blocks where the engine hands it out in blocks."""
+def _cache_bytes(loaded: Loaded, cell: Cell, cost: TokenCost | None) -> int | None:
+    """The key-value cache of all sequences, each in whole blocks where the engine hands it out in blocks.
+
+    Layers with windows or states keep less of a long sequence, or the same of any, where that is known.
+    """
     if loaded.kv_cache_bytes_per_token is None:
         return None
     block = loaded.kv_cache_block_tokens or 1
-    blocks = cell.workload.batch_size * -(-cell.total_tokens // block)
-    spare = loaded.kv_cache_spare_blocks if loaded.kv_cache_block_tokens else 0
-    return loaded.kv_cache_bytes_per_token * (blocks + spare) * block
+    tokens, sequences = -(-cell.total_tokens // block) * block, cell.workload.batch_size
+    spare = loaded.kv_cache_spare_blocks * block if loaded.kv_cache_block_tokens else 0
+    if cost is None or not cost.layers:
+        return loaded.kv_cache_bytes_per_token * (sequences * tokens + spare)
+    return round(sequences * float(work.cache_bytes(cost, tokens))) + loaded.kv_cache_bytes_per_token * spare

@@ -14,11 +14,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from speed_benchmark.judge import work
 from speed_benchmark.judge.judgement import Roofline, StepSplit
 from speed_benchmark.judge.statistics import decoded_tokens, decodes
 from speed_benchmark.judge.token_times import signatures
+from speed_benchmark.record.cost import TokenCost
 from speed_benchmark.record.machine import DevicePeaks
-from speed_benchmark.record.record import Record, TokenCost
+from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Sample
 
 # Of records before the split of a step: a device that idles for more than a fifth of the time waits for the host,
@@ -79,28 +81,31 @@ def bandwidth(peaks: DevicePeaks, working_set_bytes: float) -> float:
 def _prefill(sample: Sample, cost: TokenCost, peaks: DevicePeaks) -> _Phase:
     """The prompts, until every sequence has its first token: each token attends to itself and to those before it.
 
-    The weights are read once at least, however many steps the engine takes.
+    The weights, of experts those that any token goes through, are read once at least, however many steps the engine
+    takes.
     """
     prompts = [sequence.prompt_tokens for sequence in sample.sequences]
-    attended = sum(prompt * (prompt + 1) / 2 for prompt in prompts)
     inner = sum(prompts) - len(prompts)
-    flops = cost.prefill_flops * inner + cost.flops * len(prompts) + cost.attention_flops_per_token * attended
-    needed_bytes = cost.weight_bytes + cost.kv_cache_bytes_per_token * sum(prompts)
+    attention_flops = sum(work.prompt_attention_flops(cost, prompt) for prompt in prompts)
+    flops = cost.prefill_flops * inner + cost.flops * len(prompts) + attention_flops
+    needed_bytes = float(work.weight_bytes(cost, sum(prompts)) + work.cache_bytes(cost, prompts).sum())
     return _phase(sum(prompts), [flops], [needed_bytes], sample.all_started_s, cost, peaks)
 
 
 def _decode(sample: Sample, cost: TokenCost, peaks: DevicePeaks) -> _Phase:
     """All tokens after every sequence had its first: a step reads the weights once, and the cache of each sequence."""
     decoded = decoded_tokens(sample)
-    running, positions = np.zeros(max(decoded)), np.zeros(max(decoded))
+    running, cache_bytes, attention_flops = np.zeros((3, max(decoded)))
     for sequence, count in zip(sample.sequences, decoded, strict=True):
         running[:count] += 1
         ahead = sequence.prompt_tokens + len(sequence.token_times_s) - count
-        positions[:count] += ahead + np.arange(count)
+        positions = ahead + np.arange(count)
+        cache_bytes[:count] += work.cache_bytes(cost, positions)
+        attention_flops[:count] += work.attention_flops(cost, positions)
     return _phase(
         sum(decoded),
-        cost.flops * running + cost.attention_flops_per_token * positions,
-        cost.weight_bytes + cost.kv_cache_bytes_per_token * positions,
+        cost.flops * running + attention_flops,
+        work.weight_bytes(cost, running) + cache_bytes,
         sample.last_token_s - sample.all_started_s,
         cost,
         peaks,

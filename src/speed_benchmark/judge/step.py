@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from speed_benchmark.judge import work
 from speed_benchmark.judge.judgement import StepPart, StepSplit, WindowSplit
 from speed_benchmark.judge.roofline import bandwidth
 from speed_benchmark.judge.statistics import whole_requests
+from speed_benchmark.record.cost import TokenCost
 from speed_benchmark.record.machine import DevicePeaks
-from speed_benchmark.record.record import DeviceWindow, Kernel, Record, TokenCost
+from speed_benchmark.record.record import DeviceWindow, Kernel, Record
 from speed_benchmark.record.sample import Sample
 
 # What kernels are called that do a part of a step, by the first part that knows the name: those of cuBLAS, CUTLASS,
@@ -134,8 +136,9 @@ def _at_the_roof(
     if cost is None or peaks is None:
         return 0.0, 0.0
     middle = window.first_token + window.tokens / 2
-    cached = sum(sequence.prompt_tokens + middle for sequence in request.sequences)
-    cache_bytes = cost.kv_cache_bytes_per_token * cached
+    lengths = [sequence.prompt_tokens + middle for sequence in request.sequences]
+    weight_bytes = float(work.weight_bytes(cost, len(lengths)))
+    cache_bytes = float(work.cache_bytes(cost, lengths).sum())
     devices = cost.devices_at_once
-    bytes_per_s = bandwidth(peaks, (cost.weight_bytes + cache_bytes) / devices) * devices
-    return cost.weight_bytes / bytes_per_s, cache_bytes / bytes_per_s
+    bytes_per_s = bandwidth(peaks, (weight_bytes + cache_bytes) / devices) * devices
+    return weight_bytes / bytes_per_s, cache_bytes / bytes_per_s

@@ -9,13 +9,11 @@ from itertools import product
 from math import prod
 from typing import Literal
 
-from speed_benchmark.record.base import Bytes, Count, Frozen, Positive, Share, Text
+from speed_benchmark.record.base import Count, Frozen, Positive, Share, Text
+from speed_benchmark.record.cost import Experts, LayerGroup
 
 Kind = Literal["embedding", "tied", "attention", "mlp", "expert", "router", "norm", "output", "encoder", "other"]
 """What a weight is for. `tied` is an embedding that is the output layer too; `encoder` is what sees images or hears."""
-
-CacheKind = Literal["full", "sliding", "latent", "state", "none"]
-"""What a layer keeps of the tokens before: all, those of a window, a compressed vector of each, or a fixed state."""
 
 _TYPES = {
     4: ("F4",),
@@ -32,11 +30,31 @@ _NUMBER = re.compile(r"\d+")
 
 
 class Tensor(Frozen):
-    """A tensor of a checkpoint under its published name; `dtype` is the name that safetensors gives to the type."""
+    """A tensor of a checkpoint under its published name; `dtype` is the name that safetensors gives to the type.
+
+    `kind` and `weights` are those of its group.
+    """
 
     name: Text
     dtype: Text
     shape: tuple[Count, ...]
+    kind: Kind
+    weights: Count
+
+    @property
+    def elements(self) -> int:
+        """How many values it has as it is stored."""
+        return prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes as stored."""
+        return self.elements * BITS[self.dtype] // 8
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is weights as they were trained: once loaded, they take the type that was asked for."""
+        return self.dtype in _PLAIN and self.weights == self.elements
 
 
 class TensorGroup(Frozen):
@@ -77,44 +95,13 @@ class TensorGroup(Frozen):
     def tensors(self) -> Iterator[Tensor]:
         """Each of them."""
         for numbers in product(*self.numbers):
-            yield Tensor(name=self.name.format(*numbers), dtype=self.dtype, shape=self.shape)
-
-
-class Experts(Frozen):
-    """A mixture of experts: how many a layer has, and how many of them each token goes through."""
-
-    count: Positive
-    active: Positive
-
-    def touched(self, tokens: int) -> float:
-        """How many of a layer's experts so many tokens go through together, on average, if a router spreads evenly."""
-        return self.count * (1 - (1 - self.active / self.count) ** tokens)
-
-
-class LayerGroup(Frozen):
-    """Layers that keep and compute the same for the tokens before.
-
-    A layer keeps `values_per_token` of each of them, or of the last `window_tokens`, and `state_bytes` whatever their
-    number. For each token that it looks back at, a new one takes `flops_per_position`; `latent_flops_per_position` in
-    the decoding of an engine that looks at the compressed vectors as they are kept, and does not unpack them.
-    """
-
-    kind: CacheKind
-    count: Positive
-    values_per_token: Count
-    window_tokens: Positive | None = None
-    state_bytes: Bytes = 0
-    flops_per_position: Count
-    latent_flops_per_position: Count | None = None
-
-    def positions(self, tokens: int) -> int:
-        """How many of `tokens` a layer keeps and looks at."""
-        return tokens if self.window_tokens is None else min(tokens, self.window_tokens)
-
-    def positions_of_prefill(self, tokens: int) -> int:
-        """At how many tokens all tokens of a prompt together look, each at itself and those before it."""
-        rising = self.positions(tokens)
-        return rising * (rising + 1) // 2 + (tokens - rising) * rising
+            yield Tensor(
+                name=self.name.format(*numbers),
+                dtype=self.dtype,
+                shape=self.shape,
+                kind=self.kind,
+                weights=self.weights,
+            )
 
 
 class Forward(Frozen):
@@ -186,10 +173,43 @@ class Shape(Frozen):
                 read += size
         return read
 
-    def kv_cache_bytes(self, tokens: int, value_bytes: int) -> int:
-        """What one sequence of `tokens` keeps in all layers, with `value_bytes` for each key or value."""
+    def expert_bytes(self, value_bytes: int | None = None) -> int:
+        """What all experts take as stored, or with plain weights of `value_bytes` each."""
+        return sum(group.size_bytes(value_bytes) for group in self.tensors if group.kind == "expert")
+
+    @property
+    def value_bytes(self) -> int:
+        """What a plain weight takes, and so a value of the activations where nothing else is asked for."""
+        return BITS[self.dtype] // 8
+
+    @property
+    def widest_values(self) -> int:
+        """The values of a token between two products, where a layer is widest."""
+        return self._forward.widest_values
+
+    @property
+    def attention_layers(self) -> int:
+        """The layers that look back at the tokens before."""
+        return sum(group.count for group in self._forward.layers if group.flops_per_position)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether there are weights that are not stored as they were trained."""
+        return any(group.weights and not group.is_plain for group in self.tensors)
+
+    @property
+    def kv_values_per_token(self) -> int:
+        """What all layers keep of one token, in values."""
+        return sum(group.count * group.values_per_token for group in self._forward.layers)
+
+    def kv_cache_bytes(self, tokens: int, value_bytes: int, sequences: int = 1) -> int:
+        """What `sequences` of `tokens` together keep in all layers, with `value_bytes` for each key or value."""
         return sum(
-            group.count * (group.positions(tokens) * group.values_per_token * value_bytes + group.state_bytes)
+            group.count
+            * (
+                min(tokens, (group.window_tokens or tokens) * sequences) * group.values_per_token * value_bytes
+                + group.state_bytes * sequences
+            )
             for group in self._forward.layers
         )
 

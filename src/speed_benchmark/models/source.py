@@ -9,10 +9,11 @@ from pathlib import Path
 from speed_benchmark.cell import Model
 from speed_benchmark.errors import UserError
 from speed_benchmark.files import cache_folder
-from speed_benchmark.models import catalogue, checkpoint, digest, rope, synthetic, trust, weights
+from speed_benchmark.models import checkpoint, digest, published, rope, synthetic, trust, weights
 from speed_benchmark.models.config import Config
 from speed_benchmark.models.hub import download as hubs
 from speed_benchmark.models.hub.download import FetchError
+from speed_benchmark.models.shapes.asked import ShapeError
 from speed_benchmark.record.record import Checkpoint
 
 OnProgress = Callable[[str, int, int], None]
@@ -58,11 +59,11 @@ def weights_digest(model: Model, on_progress: OnProgress) -> str | None:
     """The hash of the weight files that are on disk for `model` now; nothing is downloaded or made for it.
 
     None for a model on a hub, whose commit is not asked for; for synthetic weights that are not in the cache; and for
-    files that can't be read. Raises UserError for synthetic weights of an unknown shape.
+    files that can't be read. Raises UserError for synthetic weights of an unknown model.
     """
     if model.weights == "synthetic":
-        shapes = shape(model.model_id_or_path)
-        folder = synthetic.cache_folder(*shapes) if synthetic.is_cached(*shapes) else None
+        configs = shape(model.model_id_or_path)
+        folder = synthetic.cache_folder(*configs) if _is_made(*configs) else None
     else:
         folder = _local_folder(model.model_id_or_path)
     if folder is None:
@@ -72,6 +73,13 @@ def weights_digest(model: Model, on_progress: OnProgress) -> str | None:
         return digest.weights_digest(files, partial(on_progress, "checking weights"))
     except (OSError, ValueError):
         return None
+
+
+def _is_made(config: Config, generation_config: Config) -> bool:
+    try:
+        return synthetic.is_cached(config, generation_config)
+    except ShapeError:  # what is there was made when its shape was known
+        return False
 
 
 def inspect(folder: Path, model: Model) -> tuple[Config, tuple[Path, ...]]:
@@ -91,15 +99,15 @@ def inspect(folder: Path, model: Model) -> tuple[Config, tuple[Path, ...]]:
 def shape(model_id_or_path: str) -> tuple[Config, Config]:
     """The config.json and generation_config.json that made-up weights of a model are made from.
 
-    Raises UserError where neither a local folder nor the catalogue knows its shape.
+    Raises UserError where there is neither a local folder nor a published config of that name.
     """
     folder = _local_folder(model_id_or_path)
     if folder is not None:
-        return checkpoint.read_config(folder, synthetic=True), checkpoint.read_generation_config(folder)
-    entry = catalogue.lookup(model_id_or_path)
+        return checkpoint.read_config(folder), checkpoint.read_generation_config(folder)
+    entry = published.lookup(model_id_or_path)
     if entry is None:
-        near = catalogue.near(model_id_or_path)
-        known = f"near names: {', '.join(near)}" if near else "name a Qwen2.5 Instruct model"
+        near = published.near(model_id_or_path)
+        known = f"near names: {', '.join(near)}" if near else "name a model like Qwen/Qwen3-8B"
         raise UserError("--model_id_or_path", model_id_or_path, f"its shape is not known; {known}, or a local folder")
     return entry.config, entry.generation_config
 
@@ -110,7 +118,7 @@ def _locate(model: Model, on_progress: OnProgress) -> tuple[str, Path, str | Non
         making = partial(on_progress, "making weights")
         try:
             return "synthetic", synthetic.cached(*shape(model.model_id_or_path), on_progress=making), None
-        except synthetic.NotEnoughDiskError as error:
+        except (synthetic.NotEnoughDiskError, ShapeError, ValueError) as error:
             raise FetchError(f"can't make the weights: {error}") from error
         except OSError as error:
             why = f"{error.strerror or error} in {cache_folder()}"

@@ -16,10 +16,12 @@ from pathlib import Path
 
 from speed_benchmark import files
 from speed_benchmark.errors import UserError
-from speed_benchmark.models.checkpoint import STORED_BYTES, TensorSpec, check_synthetic, quantization_of, tensors
+from speed_benchmark.models.checkpoint import quantization_of
 from speed_benchmark.models.config import Config
+from speed_benchmark.models.shape import BITS, Tensor
+from speed_benchmark.models.shapes import asked
 
-VERSION = 1
+VERSION = 2
 """Part of a cached checkpoint's name: raise it when the same config comes to mean other files."""
 
 SHARD_BYTES = 4_000_000_000
@@ -47,7 +49,7 @@ def synthesize(
     """Make a checkpoint of `config` in `out_dir` and return that folder; it appears whole or not at all.
 
     `on_progress` is told the bytes done and in all. Raises UserError where `out_dir` is taken, NotEnoughDiskError,
-    OSError where it can't be written, ValueError for a config that is not Qwen2-shaped.
+    OSError where it can't be written, ShapeError and ValueError where its tensors or values for them are not known.
     """
     out_dir = out_dir.absolute()
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
@@ -59,7 +61,7 @@ def synthesize(
 def cached(config: Config, generation_config: Config, *, on_progress: OnProgress = _no_progress) -> Path:
     """The folder of the checkpoint of `config` in the user's cache, made if it is not there.
 
-    Raises NotEnoughDiskError, OSError where the cache can't be written, ValueError as `synthesize` does.
+    Raises NotEnoughDiskError, OSError where the cache can't be written, ShapeError and ValueError as `synthesize` does.
     """
     folder = cache_folder(config, generation_config)
     if not is_cached(config, generation_config):
@@ -69,16 +71,16 @@ def cached(config: Config, generation_config: Config, *, on_progress: OnProgress
 
 
 def is_cached(config: Config, generation_config: Config) -> bool:
-    """Whether the checkpoint of `config` is in the user's cache, whole. Raises ValueError as `synthesize` does."""
-    return _Checkpoint.of(config, generation_config).is_whole(cache_folder(config, generation_config))
+    """Whether the checkpoint of `config` is in the user's cache, whole. Raises ShapeError."""
+    folder = cache_folder(config, generation_config)
+    return folder.is_dir() and _Checkpoint.of(config, generation_config).is_whole(folder)
 
 
 def cache_folder(config: Config, generation_config: Config) -> Path:
     """Where `cached` keeps the checkpoint: `synthetic/` in the user's cache, a readable name and a hash."""
-    shape = f"{config['hidden_size']}x{config['num_hidden_layers']}-{quantization_of(config)}"
     content = json.dumps([VERSION, config, generation_config], sort_keys=True)
     identity = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return files.cache_folder("synthetic") / f"{config['model_type']}-{shape}-{identity}"
+    return files.cache_folder("synthetic") / f"{config['model_type']}-{quantization_of(config)}-{identity}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Shard:
 
     name: str
     header: bytes
-    tensors: tuple[TensorSpec, ...]
+    tensors: tuple[Tensor, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -105,8 +107,7 @@ class _Checkpoint:
 
     @classmethod
     def of(cls, config: Config, generation_config: Config) -> "_Checkpoint":
-        shards = split(tensors(config))
-        check_synthetic(config)
+        shards = split(asked.shape(config).each_tensor())
         total = sum(tensor.size_bytes for shard in shards for tensor in shard.tensors)
         weight_map = {tensor.name: shard.name for shard in shards for tensor in shard.tensors}
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
@@ -125,23 +126,23 @@ class _Checkpoint:
         return all((folder / name).is_file() and (folder / name).stat().st_size == sizes[name] for name in sizes)
 
 
-def split(all_tensors: list[TensorSpec]) -> tuple[Shard, ...]:
-    """Files of at most SHARD_BYTES of weights each, filled in the order of the tensors as transformers does."""
-    groups: list[list[TensorSpec]] = [[]]
+def split(all_tensors: list[Tensor]) -> tuple[Shard, ...]:
+    """Files of at most SHARD_BYTES of weights each, filled in the order of the tensors, the output layer last."""
+    groups: list[list[Tensor]] = [[]]
     room = SHARD_BYTES
-    for tensor in all_tensors:
+    for tensor in sorted(all_tensors, key=lambda tensor: tensor.kind == "output"):
         if tensor.size_bytes > room and groups[-1]:
             groups.append([])
             room = SHARD_BYTES
         groups[-1].append(tensor)
         room -= tensor.size_bytes
     # Wide types first, as the safetensors library writes them: so each tensor is aligned in the file.
-    ordered = [tuple(sorted(group, key=lambda tensor: (-STORED_BYTES[tensor.dtype], tensor.name))) for group in groups]
+    ordered = [tuple(sorted(group, key=lambda tensor: (-BITS[tensor.dtype], tensor.name))) for group in groups]
     names = [f"model-{number:05d}-of-{len(groups):05d}.safetensors" for number in range(1, len(groups) + 1)]
     return tuple(Shard(name, _header(group), group) for name, group in zip(names, ordered, strict=True))
 
 
-def _header(group: Iterable[TensorSpec]) -> bytes:
+def _header(group: Iterable[Tensor]) -> bytes:
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
     for tensor in group:
@@ -167,8 +168,7 @@ def _make(checkpoint: _Checkpoint, target: Path, seed: int, on_progress: OnProgr
         if checkpoint.is_whole(target):
             return
         _require_disk(checkpoint, target.parent)
-        largest = max(tensor.elements for shard in checkpoint.shards for tensor in shard.tensors)
-        filler = Filler(checkpoint.config, largest, seed)
+        filler = Filler([tensor for shard in checkpoint.shards for tensor in shard.tensors], checkpoint.config, seed)
         for name, text in checkpoint.documents.items():
             _write(partial / name, [text], advance)
         for shard in checkpoint.shards:

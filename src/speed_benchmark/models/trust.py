@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speed_benchmark.models import weights
-from speed_benchmark.models.config import Config
+from speed_benchmark.models.config import Config, text_config
 
 MAX_BYTES = {
     "config.json": 1_000_000,
@@ -17,8 +17,8 @@ MAX_BYTES = {
 }
 """The files other than weights that are fetched or read, and the most that each may hold."""
 
-# Far below what each weight of these formats takes, so that only a config that lies is caught.
-_LEAST_BITS = 3
+# Less than each weight of any format takes, so that only a config that lies is caught.
+_LEAST_BITS = 1
 
 
 def check_sizes(sizes_bytes: Mapping[str, int]) -> None:
@@ -68,14 +68,21 @@ def check_weights(config: Config, weight_file_bytes: int) -> None:
         raise ValueError(
             "names its weight files in its config.json, which one engine would follow; give the usual names"
         )
-    per_layer = 2 * config["hidden_size"] * config["intermediate_size"]
-    parameters = config["vocab_size"] * config["hidden_size"] + config["num_hidden_layers"] * per_layer
-    least_bytes = parameters * _LEAST_BITS // 8
+    least_bytes = _least_weights(text_config(config)) * _LEAST_BITS // 8
     if least_bytes > weight_file_bytes:
         raise ValueError(
             f"its config.json describes more than {least_bytes} bytes of weights, its files hold {weight_file_bytes}; "
             "get the files again"
         )
+
+
+def _least_weights(config: Config) -> int:
+    """The weights of the embedding and of two products a layer, as far as the config tells their sizes."""
+    names = ("hidden_size", "vocab_size", "intermediate_size", "num_hidden_layers")
+    hidden, vocabulary, intermediate, layers = (
+        size if isinstance(size := config.get(name), int) else 0 for name in names
+    )
+    return hidden * (vocabulary + layers * 2 * intermediate)
 
 
 def has_code(config: Config) -> bool:

@@ -21,9 +21,17 @@ class Loaded(Frozen):
 
     attention_implementation: Text = Field(description="what computes attention")
     quantization: Text = Field(
-        description="weight format as the loaded layers show it: BF16, FP16, FP32, GPTQ-Int4, GPTQ-Int8, AWQ"
+        description="weight format that most weights have, as the loaded layers show it: BF16, FP8, GPTQ-Int4, ..."
     )
-    quantization_kernels: tuple[Text, ...] = Field(default=(), description="classes that compute the linear layers")
+    quantization_kernels: tuple[Text, ...] = Field(
+        default=(), description="classes that compute the linear layers and the experts"
+    )
+    linear_inputs: tuple[Text, ...] = Field(
+        default=(), description="types in which the inputs of linear layers and experts are multiplied; none: not known"
+    )
+    experts_touched: Positive | None = Field(
+        default=None, description="most experts of a layer that a prompt of eight tokens went through"
+    )
     dtype: Text = Field(description="type of the activations")
     execution: Text = Field(description="eager, compiled, cuda_graphs or compiled+cuda_graphs")
     weight_bytes: Bytes = Field(description="bytes of all weights on the devices")

@@ -19,6 +19,7 @@ from speed_benchmark.record.base import (
     Share,
     Text,
 )
+from speed_benchmark.record.cost import TokenCost
 from speed_benchmark.record.engine import Loaded, Sampling
 from speed_benchmark.record.machine import Colocation, DevicePeaks, Machine, MachineState, Pace
 from speed_benchmark.record.outcome import Cause, Outcome
@@ -73,22 +74,6 @@ class Provenance(Frozen):
     environment: dict[Text, Text] = Field(
         default={}, description="variables that steer libraries; no secrets, no paths"
     )
-
-
-class TokenCost(Frozen):
-    """What one token of one sequence costs at least, from the model's config and weight format.
-
-    A decoding step of B sequences at position n reads `weight_bytes` once and B n times `kv_cache_bytes_per_token`, and
-    computes B `flops` and B n times `attention_flops_per_token`. Prefill computes `prefill_flops` for each token of a
-    prompt, the output layer for its last one alone, and attention of each token to those before it.
-    """
-
-    weight_bytes: Positive = Field(description="bytes of weights that a decoding step reads")
-    kv_cache_bytes_per_token: Bytes = Field(description="bytes of the key-value cache of one token")
-    flops: Positive = Field(description="operations of a decoding step, attention aside")
-    attention_flops_per_token: Count = Field(description="operations of attention to one token before")
-    prefill_flops: Count = Field(description="operations of one token of the prompt, attention and output layer aside")
-    devices_at_once: Positive = Field(default=1, description="devices a step is split over; 1 where they take turns")
 
 
 class Kernel(Frozen):
@@ -146,7 +131,7 @@ class Record(Frozen):
     created_at: Moment = Field(description="when the record was made, ISO 8601, UTC")
     outcome: Outcome = Field(description="how it ended")
     cause: Cause | None = Field(default=None, description="why it is not ok")
-    prompt: Text | None = Field(default=None, description="how the prompts were made: repeated, chat or random")
+    prompt: Text | None = Field(default=None, description="how the prompts were made: repeated, chat, text or random")
     sampling: Sampling | None = Field(default=None, description="how tokens were chosen")
     config_overrides: dict[str, Any] = Field(default={}, description="keys of config.json that were replaced (YaRN)")
     checkpoint: Checkpoint | None = Field(default=None, description="the weights")

@@ -1,29 +1,20 @@
 """Charts of rows, as Vega-Lite: the page and the static images draw the same ones."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
 from speed_benchmark.engines import registry
+from speed_benchmark.record import formats
 from speed_benchmark.report.columns import Column, columns
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.reference import Published
-from speed_benchmark.report.rows import Row, format_order
+from speed_benchmark.report.rows import Row
 from speed_benchmark.report.words import SPEED_FIELDS, Words, words
 
-# Told apart by people who don't see red or green, and legible on white; the page has them again for dark.
-COLOURS = {
-    "BF16": "#1f5fb4",
-    "FP16": "#4f7d8c",
-    "FP32": "#6b7280",
-    "GPTQ-Int8": "#b45f06",
-    "GPTQ-Int4": "#b8336a",
-    "AWQ": "#17805a",
-}
-OTHER_COLOUR = "#6d4fb0"
 # For the first, second, … engine: the page's legend draws them too.
 DASHES = ((1, 0), (4, 2), (2, 1), (1, 1), (1, 2, 4, 2))
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross")
@@ -53,9 +44,12 @@ def values(document: Document) -> Values:
     return [{name: value for name, value in point.items() if value is not None} for point in points]
 
 
-def specs(document: Document, points: Values, colours: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Name -> Vega-Lite of each chart that `points` have something for; the data are named `rows`."""
-    return _Drawing(document, points, colours).drawn()
+def specs(document: Document, points: Values, colour: Callable[[str], str]) -> dict[str, dict[str, Any]]:
+    """Name -> Vega-Lite of each chart that `points` have something for; the data are named `rows`.
+
+    `colour` gives that of a weight format.
+    """
+    return _Drawing(document, points, colour).drawn()
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class _Drawing:
 
     document: Document
     points: Values
-    colours: dict[str, str]
+    colour: Callable[[str], str]
 
     def drawn(self) -> dict[str, dict[str, Any]]:
         """Name -> Vega-Lite, of the charts that have a point."""
@@ -94,11 +88,9 @@ class _Drawing:
 
     @property
     def _colour(self) -> alt.Color:
-        formats = sorted({point["quantization"] for point in self.points}, key=format_order)
-        shades = [self.colours.get(name, self.colours["other"]) for name in formats]
-        return alt.Color(
-            "quantization:N", title=self._said["quantization"], scale=alt.Scale(domain=formats, range=shades)
-        )
+        names = sorted({point["quantization"] for point in self.points}, key=formats.order)
+        scale = alt.Scale(domain=names, range=list(map(self.colour, names)))
+        return alt.Color("quantization:N", title=self._said["quantization"], scale=scale)
 
     @property
     def _across(self) -> alt.X:

@@ -13,12 +13,17 @@ from speed_benchmark.report.columns import Column, Place, columns, distinct
 from speed_benchmark.report.compare import Comparison, Comparisons, Measured
 from speed_benchmark.report.decision import PASSED, Decision, Gate, decide
 from speed_benchmark.report.layout import Command, Filled, Marks, Table, fill, table, tables
-from speed_benchmark.report.reference import Published, matching, publication
+from speed_benchmark.report.reference import Publication, Published
 from speed_benchmark.report.remeasure import Effort, command, effort, same_but_length
 from speed_benchmark.report.rows import Row, order
 from speed_benchmark.report.words import SPEED_FIELDS, Language, SpeedDefinition, Words, words
 
 _SHOWN: tuple[Place, ...] = ("report",)
+# Where a published figure stands, by the definition of speed of its report.
+_PUBLISHED_FIELDS: dict[SpeedDefinition, str] = {
+    "qwen2.5": "published_tokens_per_s",
+    "qwen3": "published_total_tokens_per_s",
+}
 
 
 @dataclass(frozen=True)
@@ -62,17 +67,29 @@ class ComparedRow(Frozen):
 
 
 class ReferenceRow(Frozen):
-    """One cell beside the published one."""
+    """One cell beside the published one; its speeds are by the one definition of that report."""
 
     model: Annotated[str, Column(where=_SHOWN)]
     engine: str
+    published_engine: str
     context_length: Annotated[int, Column(where=_SHOWN)]
     quantization: Annotated[str, Column(where=_SHOWN)]
     gpu_count: Annotated[int, Column(where=_SHOWN, zero="cpu")]
     published_gpu_count: Annotated[int, Column(where=_SHOWN)]
-    generation_tokens_per_s: Annotated[float, Column(label="own", unit="tokens/s", digits=2, where=_SHOWN)]
-    published_tokens_per_s: Annotated[float, Column(label="published", unit="tokens/s", digits=2, where=_SHOWN)]
+    generation_tokens_per_s: Annotated[float | None, Column(label="own", unit="tokens/s", digits=2, where=_SHOWN)] = (
+        None
+    )
+    published_tokens_per_s: Annotated[
+        float | None, Column(label="published", unit="tokens/s", digits=2, where=_SHOWN)
+    ] = None
+    total_tokens_per_s: Annotated[float | None, Column(label="own_total", unit="tokens/s", digits=2, where=_SHOWN)] = (
+        None
+    )
+    published_total_tokens_per_s: Annotated[
+        float | None, Column(label="published_total", unit="tokens/s", digits=2, where=_SHOWN)
+    ] = None
     ratio: Annotated[float, Column(digits=2, where=_SHOWN)]
+    published_mbu: Annotated[float | None, Column(unit="%", digits=1, where=_SHOWN)]
     memory_bytes: Annotated[int | None, Column(label="gpu_memory", unit="GiB", digits=2, where=_SHOWN)]
     published_memory_bytes: Annotated[
         float | None, Column(label="published_memory", unit="GiB", digits=2, where=_SHOWN)
@@ -109,24 +126,26 @@ def comparison(compared: Comparisons, language: Language, speed: SpeedDefinition
     return Document(language, speed, said["comparison"], intro, (laid,), data)
 
 
-def reference(rows: Sequence[Row], language: Language, left_out: Sequence[str] = ()) -> Document:
-    """The cells of batch size 1 that were published too, beside the published figures; no data without any.
+def reference(rows: Sequence[Row], page: Publication, language: Language, left_out: Sequence[str] = ()) -> Document:
+    """The cells of batch size 1 that a page published too, beside its figures; no data without any.
 
     `left_out` says which records are not laid beside them, and why.
     """
     said = words(language)
-    pairs = [(row, found) for row in rows if (found := _published(row)) is not None]
+    pairs = [(row, found) for row in rows if (found := _published(row, page)) is not None]
+    data = [_reference_row(*pair, page) for pair in pairs]
     laid = [
-        _reference_table([_reference_row(*pair) for pair in group], said)
-        for _, group in groupby(pairs, key=lambda pair: (pair[0].model, pair[0].engine))
+        _reference_table(list(group), page, said) for _, group in groupby(data, key=lambda row: (row.model, row.engine))
     ]
+    about = [said["reference_is"], said[page.report], said["published_mbu_is"]]
+    about += filter(None, [said.get(f"published.{page.report}"), page.source, *left_out])
     return Document(
         language=language,
-        speed="qwen2.5",
+        speed=page.report,
         title=said["reference"],
-        intro=(said["reference_is"], said["qwen2.5"], publication().source, *left_out),
+        intro=tuple(about),
         tables=tuple(laid),
-        data=[_reference_row(*pair) for pair in pairs],
+        data=data,
         rows=[row for row, _ in pairs],
         published=tuple(found for _, found in pairs),
     )
@@ -306,54 +325,64 @@ def _percent(share: float) -> str:
     return f"{share * 100:.4g}%"
 
 
-def _published(row: Row) -> Published | None:
-    alike = row.generate_length == publication().generate_length and row.batch_size == 1
+def _published(row: Row, page: Publication) -> Published | None:
+    alike = row.generate_length == page.generate_length and row.batch_size == 1
     if not alike or row.older or not row.measured:
         return None
-    return matching(row.engine, row.model, row.context_length, row.quantization, row.gpu_count)
+    return page.matching(row.engine, row.model, row.context_length, row.quantization, row.gpu_count)
 
 
-def _reference_row(row: Row, found: Published) -> ReferenceRow:
-    assert row.generation_tokens_per_s is not None  # noqa: S101 - it is measured
+def _reference_row(row: Row, found: Published, page: Publication) -> ReferenceRow:
+    own, there = getattr(row, SPEED_FIELDS[page.report]), found.tokens_per_s
+    assert own is not None and there is not None  # noqa: S101, PT018 - it is measured, and they match
     return ReferenceRow(
         model=row.model,
         engine=row.engine,
+        published_engine=found.engine,
         context_length=row.context_length,
         quantization=row.quantization,
         gpu_count=row.gpu_count,
         published_gpu_count=found.gpu_count,
-        generation_tokens_per_s=row.generation_tokens_per_s,
-        published_tokens_per_s=found.tokens_per_s,
-        ratio=row.generation_tokens_per_s / found.tokens_per_s,
+        **{SPEED_FIELDS[page.report]: own, _PUBLISHED_FIELDS[page.report]: there},
+        ratio=own / there,
+        published_mbu=page.bandwidth_share(found),
         memory_bytes=row.memory_bytes if row.gpu_count else None,
         published_memory_bytes=None if found.memory_gib is None else found.memory_gib * 2**30,
         note=row.note,
         published_note=found.note,
         machine=row.machine,
         software=row.software,
-        published_machine=publication().machine,
-        published_software=publication().software[found.engine],
+        published_machine=page.machine,
+        published_software=page.software[found.engine],
         record_ids=row.record_ids,
     )
 
 
-def _reference_table(members: Sequence[ReferenceRow], said: Words) -> Table:
+def _reference_table(members: Sequence[ReferenceRow], page: Publication, said: Words) -> Table:
+    """The cells of one model and engine; an engine that stands beside another's figures says whose they are."""
     first = members[0]
+    title = f"{first.model} ({registry.title(first.engine)})"
+    if first.published_engine != first.engine:
+        there_on = page.titles.get(first.published_engine, first.published_engine)
+        title = said["other_engine"].format(title=title, engine=there_on)
     own = ", ".join(dict.fromkeys(f"{row.machine}; {row.software}" for row in members))
     there = f"{first.published_machine}; {first.published_software}"
     names = {"own_here": said["own_here"], "published_there": said["published_there"]}
     return table(
         fill([column for column in columns(ReferenceRow) if column.where], [row.model_dump() for row in members], said),
         [row.record_ids[0] for row in members],
-        "generation_tokens_per_s",
-        title=f"{first.model} ({registry.title(first.engine)})",
+        SPEED_FIELDS[page.report],
+        title=title,
         conditions=said["sources"].format(own=own, published=there, **names),
         spanned=2,
-        bars=tuple(bar for row in members for bar in _reference_bars(row, said)),
+        bars=tuple(bar for row in members for bar in _reference_bars(row, page.report, said)),
     )
 
 
-def _reference_bars(row: ReferenceRow, said: Words) -> list[tuple[str, float, str]]:
+def _reference_bars(row: ReferenceRow, report: SpeedDefinition, said: Words) -> list[tuple[str, float, str]]:
     label = f"{row.context_length} {row.quantization}"
-    speeds = (("own_here", row.generation_tokens_per_s), ("published_there", row.published_tokens_per_s))
+    speeds = (
+        ("own_here", getattr(row, SPEED_FIELDS[report])),
+        ("published_there", getattr(row, _PUBLISHED_FIELDS[report])),
+    )
     return [(f"{label} {said[name]}", speed, f"{speed:.2f}") for name, speed in speeds]

@@ -15,9 +15,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from speed_benchmark.errors import UserError
+from speed_benchmark.record import formats
 from speed_benchmark.report.columns import SCALES, Column, Place, distinct
 from speed_benchmark.report.documents import Document
-from speed_benchmark.report.rows import FORMATS, Row, format_order, natural, shown_columns
+from speed_benchmark.report.rows import Row, natural, shown_columns
 from speed_benchmark.report.words import Words, words
 
 # A page with more small charts than this is neither quick nor read; the filter shows the others.
@@ -39,9 +40,8 @@ def html(document: Document) -> str:
     except ImportError:
         raise missing("--format", "html") from None
     said, points = words(document.language), charts.values(document)
-    colours = {**{name: _colour(name) for name in FORMATS}, "other": _colour("")}
-    specs = charts.specs(document, points, colours)
-    formats = sorted({row.quantization for row in document.rows if row.measured}, key=format_order)
+    specs = charts.specs(document, points, _colour)
+    quantizations = sorted({row.quantization for row in document.rows if row.measured}, key=formats.order)
     styles = list(dict.fromkeys(point["style"] for point in points))
     setup = {"words": said, "specs": specs, "sections": list(specs), "limit": MODELS_SHOWN}
     page: str = _template().render(
@@ -49,11 +49,11 @@ def html(document: Document) -> str:
         title=document.title,
         intro=document.intro,
         words=said,
-        css=_resource("page.css"),
+        css=_resource("page.css") + _shades(),
         scripts=(_vega(), _resource("page.js")),
         filters=_filters(document.rows, said),
         sections=list(specs),
-        formats=[(name, _colour(name)) for name in formats],
+        formats=[(name, _colour(name)) for name in quantizations],
         styles=[
             (style, " ".join(map(str, dash)), mark)
             for style, dash, mark in zip(styles, charts.DASHES, _MARKS, strict=False)
@@ -126,7 +126,17 @@ def _filters(rows: Sequence[Row], said: Words) -> list[tuple[str, str, list[str]
 
 def _colour(name: str) -> str:
     """The variable of the style sheet that holds the colour of a weight format."""
-    return f"var(--{name.lower()})" if name in FORMATS else "var(--other)"
+    return f"var(--{(name if name in formats.FORMATS else formats.OTHER.name).lower()})"
+
+
+def _shades() -> str:
+    """The part of the style sheet that sets those variables, for light screens and paper, and for dark screens."""
+    known = (*formats.FORMATS.values(), formats.OTHER)
+    light, dark = (
+        " ".join(f"--{one.name.lower()}: {shade};" for one, shade in zip(known, shades, strict=True))
+        for shades in ([one.light for one in known], [one.dark for one in known])
+    )
+    return f":root {{ {light} }}\n@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
 
 
 def _source_hash(script: str) -> str:

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from speed_benchmark.cell import Cell
 from speed_benchmark.machine.device import Device, device
-from speed_benchmark.models.config import Config
-from speed_benchmark.run import estimate
+from speed_benchmark.models.shape import Shape
+from speed_benchmark.run import estimate, known
 from speed_benchmark.run.forecast import Range
 from speed_benchmark.run.outlook import Outlook
-from speed_benchmark.run.plan import LoadGroup, known_config
+from speed_benchmark.run.plan import LoadGroup
 from speed_benchmark.run.resume import Survey, missing
 from speed_benchmark.terminal import console as terminal
 
@@ -35,7 +35,7 @@ def print_plan(groups: Sequence[LoadGroup], survey: Survey, rounds: int) -> None
         _print_whole(console, _table([_row(group, outlook, number) for number, group in enumerate(left)]))
     cells = sum(len(group.cells) for group in left)
     console.print(f"{cells} cells in {len(left)} loads; {len(found)} are measured already")
-    for line in survey.lines():
+    for line in (*survey.lines(), *known.notes(cell.model for group in left for cell in group.cells)):
         console.print(line, soft_wrap=True)
     if left:
         basis = "a rough guess until something is measured here"
@@ -68,23 +68,23 @@ def _row(group: LoadGroup, outlook: Outlook, number: int) -> tuple[str, ...]:
         str(longest.workload.batch_size),
         str(len(group.gpus) or "CPU"),
     )
-    config, seconds, speed = known_config(longest.model), outlook.seconds(number), outlook.tokens_per_s(number)
-    if config is None or seconds is None:
+    shape, seconds, speed = known.shape(longest.model), outlook.seconds(number), outlook.tokens_per_s(number)
+    if shape is None or seconds is None:
         return (*name, "", "", "", "", "unknown", "", "unknown")
     on = device(group.gpus)
-    memory = estimate.memory(longest, config, on)
+    memory = estimate.memory(longest, shape, on)
     parts = (memory.weight_bytes, memory.kv_cache_bytes, memory.activation_bytes, memory.total_bytes)
-    fitting = [cell for cell in group.cells if estimate.misfit(cell, config, on) is None]
+    fitting = [cell for cell in group.cells if estimate.misfit(cell, shape, on) is None]
     needs = (f"{part / _GIB:.2f}" for part in parts)
     speeds = _range(speed.low, speed.high) if speed else ""
-    return (*name, *needs, _fits(group, fitting, config, on), speeds, time_range(seconds) if fitting else "")
+    return (*name, *needs, _fits(group, fitting, shape, on), speeds, time_range(seconds) if fitting else "")
 
 
-def _fits(group: LoadGroup, fitting: Sequence[Cell], config: Config, on: Device) -> str:
+def _fits(group: LoadGroup, fitting: Sequence[Cell], shape: Shape, on: Device) -> str:
     """Whether all cells fit, how many do, or that it will be tight."""
     if len(fitting) < len(group.cells):
         return f"{len(fitting)} of {len(group.cells)}" if fitting else "no"
-    return "yes" if estimate.fits(group.cells[-1], config, on) else "tight"
+    return "yes" if estimate.fits(group.cells[-1], shape, on) else "tight"
 
 
 def _listed(inputs: Sequence[int]) -> str:

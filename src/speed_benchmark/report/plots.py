@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from speed_benchmark.errors import UserError
+from speed_benchmark.record import formats
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.page import missing
 from speed_benchmark.report.words import words
@@ -26,7 +27,7 @@ def draw(document: Document, folder: Path) -> None:
         raise missing("--plots", folder) from None
     said = words(document.language)
     points = [_printable(point) for point in charts.values(document)]
-    for name, spec in charts.specs(document, points, {**charts.COLOURS, "other": charts.OTHER_COLOUR}).items():
+    for name, spec in charts.specs(document, points, lambda quantization: formats.named(quantization).light).items():
         field = spec["usermeta"]["field"]
         whole = {
             "$schema": spec.pop("$schema"),

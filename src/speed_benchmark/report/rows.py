@@ -13,6 +13,7 @@ from speed_benchmark.engines import registry
 from speed_benchmark.errors import UserError
 from speed_benchmark.judge import statistics, texts
 from speed_benchmark.judge.judgement import Depth, Finding, Judged, Quantity, QuantityName, Summary, Verdict
+from speed_benchmark.record import formats
 from speed_benchmark.record.base import Frozen
 from speed_benchmark.record.machine import Machine
 from speed_benchmark.record.outcome import Outcome
@@ -21,9 +22,7 @@ from speed_benchmark.record.sample import Sample
 from speed_benchmark.report.columns import Column, Place, columns, option_columns
 from speed_benchmark.report.words import Language, Words, words
 
-FORMATS = ("BF16", "FP16", "FP32", "GPTQ-Int8", "GPTQ-Int4", "AWQ")
 GAP_PERCENTS = (10, 25, 50, 75, 90)
-_SUFFIX = re.compile(r"-(GPTQ-Int[48]|AWQ)$", re.IGNORECASE)
 
 _TABLES: tuple[Place, ...] = ("report", "run", "page", "details")
 _RUN: tuple[Place, ...] = ("run", "page", "details")
@@ -259,8 +258,7 @@ def row(judged: Judged, file: str, language: Language = "en") -> Row:
 
 def base_name(record: Record) -> str:
     """The model's name without its publisher or folder, and without the suffix of its weight format."""
-    name = record.cell.model.model_id_or_path.rstrip("/").rpartition("/")[2]
-    return _SUFFIX.sub("", name) or name
+    return formats.base_name(record.cell.model.model_id_or_path.rstrip("/").rpartition("/")[2])
 
 
 def quantization(record: Record) -> str:
@@ -269,8 +267,8 @@ def quantization(record: Record) -> str:
         return record.loaded.quantization
     if record.checkpoint and record.checkpoint.quantization:
         return record.checkpoint.quantization
-    suffix = _SUFFIX.search(record.cell.model.model_id_or_path)
-    return suffix[1] if suffix else ""
+    told = formats.in_name(record.cell.model.model_id_or_path)
+    return told.name if told else ""
 
 
 def memory_bytes(judged: Judged) -> int | None:
@@ -345,13 +343,8 @@ def _options(record: Record) -> dict[str, OptionValue]:
 def order(row: Row) -> tuple[object, ...]:
     """Where a row stands in a report: 0.5B before 14B, 1 before 6144, BF16 before GPTQ, old before new."""
     place = (row.engine, row.context_length, row.generate_length, row.batch_size)
-    weights = (*format_order(row.quantization), row.gpu_count)
+    weights = (*formats.order(row.quantization), row.gpu_count)
     return (natural(row.model), *place, *weights, row.created_at, row.record_id)
-
-
-def format_order(name: str) -> tuple[int, str]:
-    """A sort key of weight formats."""
-    return (FORMATS.index(name) if name in FORMATS else len(FORMATS), name)
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:

@@ -15,7 +15,7 @@ from speed_benchmark.report.decision import Gate, decide
 from speed_benchmark.report.documents import Document
 from speed_benchmark.report.formats import opened, put, render
 from speed_benchmark.report.gather import Found, Gathering
-from speed_benchmark.report.reference import expected_weights
+from speed_benchmark.report.reference import expected_weights, publication
 from speed_benchmark.report.rows import Row
 from speed_benchmark.report.tables import print_document
 from speed_benchmark.report.words import (
@@ -96,15 +96,22 @@ def across(*, machines: bool, protocols: bool) -> frozenset[Unlike]:
     return frozenset(name for name, accept in accepted.items() if accept)
 
 
-def reference(paths: Sequence[Path], form: Format, language: Language, out: Path | None, plots: Path | None) -> int:
-    """Lay the records below `paths` beside the published figures."""
+def reference(
+    paths: Sequence[Path],
+    page: SpeedDefinition,
+    form: Format,
+    language: Language,
+    out: Path | None,
+    plots: Path | None,
+) -> int:
+    """Lay the records below `paths` beside the figures of one published `page`, by its definition of speed."""
     gathering = Gathering("PATH", paths)
     candidates = list(gathering.each(partial(_candidate, language=language)))
     rows = pool.rows((entry for entry, objection in candidates if objection is None), language)
     left_out = [objection for _, objection in candidates if objection]
-    document = documents.reference(rows, language, left_out)
+    document = documents.reference(rows, publication(page), language, left_out)
     if not document.data:
-        cure = "no cell in common with the Qwen2.5 page: its models and engines, batch size 1, 2048 tokens generated"
+        cure = f"no cell in common with the {page} page: its models and engines, batch size 1, 2048 tokens generated"
         raise UserError("PATH", ", ".join(map(str, paths)), "; ".join([cure, *left_out]))
     _show(document, form, out)
     _draw(document, plots)

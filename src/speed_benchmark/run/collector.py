@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from speed_benchmark.cell import Cell
+from speed_benchmark.record.cost import TokenCost
 from speed_benchmark.record.engine import Sampling
 from speed_benchmark.record.machine import Colocation, DevicePeaks, Machine, MachineState, Pace
 from speed_benchmark.record.outcome import Cause, Outcome
-from speed_benchmark.record.record import Checkpoint, Profile, Provenance, Record, TokenCost
+from speed_benchmark.record.record import Checkpoint, Profile, Provenance, Record
 from speed_benchmark.record.sample import Audit, Sample
 from speed_benchmark.worker import events
 

@@ -1,19 +1,18 @@
-"""What a cell will take of memory, from its config and the device, and the least number of GPUs.
+"""What a cell will take of memory, from the model's shape and the device, and the least number of GPUs.
 
 What depends on the engine is asked of its settings (`engines.settings`): how it splits a model, and for how many tokens
 it makes room. How long it takes is forecast in `run.forecast`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
-from speed_benchmark.cell import Cell, EngineSettings, canonical_json
+from speed_benchmark.cell import Cell, EngineSettings
 from speed_benchmark.engines import registry
 from speed_benchmark.machine.device import Device, device
-from speed_benchmark.models import checkpoint
-from speed_benchmark.models.config import Config
+from speed_benchmark.models.checkpoint import VALUE_BYTES
+from speed_benchmark.models.cost import value_bytes
+from speed_benchmark.models.shape import Shape
 
 # What the driver and fragments leave of a GPU: in the Qwen2.5 report 93 % fitted, and 95 % did not.
 USABLE_SHARE = 0.94
@@ -35,51 +34,41 @@ class MemoryEstimate:
         return self.weight_bytes + self.kv_cache_bytes + self.activation_bytes
 
 
-def memory(cell: Cell, config: Config, on: Device) -> MemoryEstimate:
+def memory(cell: Cell, shape: Shape, on: Device) -> MemoryEstimate:
     """The memory that `cell` needs on that device.
 
-    Weights as the checkpoint holds them. Key-value cache: that of all sequences, in the room that the engine makes.
-    Activations peak in the MLP of the prefill: gate, up and their product, beside four hidden states, for all tokens
-    that run at once, on each GPU. Within 6 % of the 112 figures of the Qwen2.5 report, AWQ with input 1 aside.
+    Weights as the checkpoint holds them, plain ones in the type that is asked for. Key-value cache: that of all
+    sequences, in the room that the engine makes. Activations peak where a layer of the prefill is widest, in its MLP or
+    its experts: gate, up and their product, beside four hidden states, for all tokens that run at once, on each GPU.
+    Within 6 % of the 112 figures of the Qwen2.5 report, AWQ with input 1 aside.
     """
     own, batch = registry.settings_of(cell.settings), cell.workload.batch_size
     kept_tokens = own.kept_tokens(cell.total_tokens, batch)
     prefill_tokens = own.prefill_tokens(batch * cell.workload.context_length, on)
     split = max(1, on.gpus) if own.traits.split == "tensor" else 1
-    token_values = 3 * config["intermediate_size"] // split + 4 * config["hidden_size"]
-    activation_bytes = token_values * _value_bytes(cell.settings) * prefill_tokens * max(1, on.gpus)
+    token_values = 3 * shape.widest_values // split + 4 * shape.hidden_size
+    activation_bytes = token_values * value_bytes(shape, cell.settings) * prefill_tokens * max(1, on.gpus)
     return MemoryEstimate(
-        weight_bytes=weight_bytes(config),
-        kv_cache_bytes=_kv_bytes_per_token(cell, config) * kept_tokens,
+        weight_bytes=shape.weight_bytes(VALUE_BYTES.get(cell.settings.dtype)),
+        kv_cache_bytes=shape.kv_cache_bytes(
+            kept_tokens, own.cache_value_bytes(value_bytes(shape, cell.settings)), batch
+        ),
         activation_bytes=activation_bytes + WORKSPACE_BYTES * on.gpus,
     )
 
 
-def weight_bytes(config: Config) -> int:
-    """Bytes of the weights of a checkpoint of this `config`, which must be one of a known shape."""
-    known = _weight_bytes(canonical_json(config))
-    if known is None:
-        raise ValueError("the shape of this model is not known")
-    return known
-
-
-def known_shape(config: Config) -> bool:
-    """Whether the tensors of a model of this `config`, and so what it needs, are known."""
-    return _weight_bytes(canonical_json(config)) is not None
-
-
-def fits(cell: Cell, config: Config, on: Device) -> bool:
+def fits(cell: Cell, shape: Shape, on: Device) -> bool:
     """Whether `cell` will fit, as far as can be said."""
     share = 1.0 if _memory_share(cell) or not on.gpus else USABLE_SHARE
-    return memory(cell, config, on).total_bytes <= share * _available_bytes(cell, on)
+    return memory(cell, shape, on).total_bytes <= share * _available_bytes(cell, on)
 
 
-def misfit(cell: Cell, config: Config | None, on: Device) -> str | None:
+def misfit(cell: Cell, shape: Shape | None, on: Device) -> str | None:
     """Why `cell` can't fit, None where it may: weights and key-value cache alone are more than there is."""
     simulated = registry.settings_of(cell.settings).traits.simulated
-    if simulated or not on.memory_bytes or config is None or not known_shape(config):
+    if simulated or not on.memory_bytes or shape is None:
         return None
-    needed = memory(cell, config, on)
+    needed = memory(cell, shape, on)
     least, available = needed.weight_bytes + needed.kv_cache_bytes, _available_bytes(cell, on)
     if least <= available:
         return None
@@ -96,23 +85,14 @@ def can_split(settings: EngineSettings, heads: int, gpus: int) -> bool:
     return registry.settings_of(settings).traits.split != "tensor" or heads % gpus == 0
 
 
-def least_gpus(cell: Cell, config: Config, pool: Sequence[int]) -> int:
+def least_gpus(cell: Cell, shape: Shape, pool: Sequence[int]) -> int:
     """On how many GPUs of `pool` the cell fits, as few as possible; on as many as can be used if it fits on none."""
     if not pool:
         return 0
-    heads, all_of_them = config["num_attention_heads"], device(pool)
-    usable = [gpus for gpus in range(1, len(pool) + 1) if can_split(cell.settings, heads, gpus)]
-    fitting = (gpus for gpus in usable if fits(cell, config, replace(all_of_them, gpus=gpus)))
+    all_of_them = device(pool)
+    usable = [gpus for gpus in range(1, len(pool) + 1) if can_split(cell.settings, shape.attention_heads, gpus)]
+    fitting = (gpus for gpus in usable if fits(cell, shape, replace(all_of_them, gpus=gpus)))
     return next(fitting, usable[-1])
-
-
-def _kv_bytes_per_token(cell: Cell, config: Config) -> int:
-    return checkpoint.kv_values_per_token(config) * _value_bytes(cell.settings)
-
-
-def _value_bytes(settings: EngineSettings) -> int:
-    """Bytes of a value of the key-value cache and of the activations."""
-    return 4 if settings.dtype == "float32" else 2
 
 
 def _memory_share(cell: Cell) -> float | None:
@@ -127,11 +107,3 @@ def _available_bytes(cell: Cell, on: Device) -> int:
     """What the engine may take of the device's memory."""
     share = _memory_share(cell) if on.gpus else None
     return int(on.memory_bytes * max(1, on.gpus) * (share or 1.0))
-
-
-@cache
-def _weight_bytes(config_json: str) -> int | None:
-    try:
-        return checkpoint.weight_bytes(json.loads(config_json))
-    except ValueError:
-        return None

@@ -6,7 +6,6 @@ by the inverse of their variance. So a few records move a constant as far as the
 which other records show to lie far apart, make a wide range until a record shows which one this is.
 """
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,19 +17,20 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell, EngineSettings, Protocol, canonical_json
+from speed_benchmark.cell import QUICK_WINDOW_TOKENS, Cell, EngineSettings, Protocol
 from speed_benchmark.engines import priors, registry
 from speed_benchmark.engines.priors import Kinds, Spreads
 from speed_benchmark.engines.settings import Overhead
+from speed_benchmark.judge import work
 from speed_benchmark.judge.roofline import bandwidth
 from speed_benchmark.machine.device import Device
-from speed_benchmark.models.config import Config
 from speed_benchmark.models.cost import token_cost
+from speed_benchmark.models.shape import Shape
+from speed_benchmark.record.cost import TokenCost
 from speed_benchmark.record.machine import DevicePeaks
 from speed_benchmark.record.outcome import Outcome
-from speed_benchmark.record.record import Record, TokenCost
+from speed_benchmark.record.record import Record
 from speed_benchmark.record.sample import Sample
-from speed_benchmark.run.estimate import weight_bytes
 
 LOAD_BYTES_PER_S = 1e9
 # Of a device whose peaks were not measured: the share of its theoretical bandwidth that others reach, and operations
@@ -74,24 +74,27 @@ FIELDS = tuple(dict.fromkeys(field for fields in _FIELDS.values() for field in f
 
 @dataclass(frozen=True)
 class Work:
-    """What one request computes, on what: tokens of each sequence, the shape of the model, costs and peaks."""
+    """What one request computes, on what: tokens of each sequence, the layers of the model, costs and peaks.
+
+    `attention_heads` are those of all layers together.
+    """
 
     prompt_tokens: int
     output_tokens: int
     sequences: int
     layers: int
-    heads: int
+    attention_heads: int
     cost: TokenCost
     peaks: DevicePeaks
 
     def prefill_s(self, overhead: Overhead) -> float:
         """Seconds until every sequence has its first token."""
         cost, prompt, each = self.cost, self.prompt_tokens, self.sequences
-        attended = prompt * (prompt + 1) / 2
-        flops = cost.prefill_flops * (prompt - 1) + cost.flops + cost.attention_flops_per_token * attended
-        score_bytes = overhead.score_bytes * self.heads * self.layers * prompt**2
+        flops = cost.prefill_flops * (prompt - 1) + cost.flops + work.prompt_attention_flops(cost, prompt)
+        score_bytes = overhead.score_bytes * self.attention_heads * prompt**2
         bytes_per_s, flops_per_s = self._reached(overhead)
-        read_s = (cost.weight_bytes + each * cost.kv_cache_bytes_per_token * prompt) / bytes_per_s
+        read_bytes = work.weight_bytes(cost, each * prompt) + each * work.cache_bytes(cost, prompt)
+        read_s = float(read_bytes) / bytes_per_s
         device_s = max(read_s, each * flops / flops_per_s) + each * score_bytes / bytes_per_s
         device_s += self.layers * overhead.kernel_s
         return float(_together(self._host_s(overhead) + overhead.prefill_s, device_s, overhead))
@@ -115,8 +118,8 @@ class Work:
         """Seconds that the device takes for steps at these positions."""
         cost, each = self.cost, self.sequences
         bytes_per_s, flops_per_s = self._reached(overhead)
-        read_s = (cost.weight_bytes + each * cost.kv_cache_bytes_per_token * positions) / bytes_per_s
-        computed_s = each * (cost.flops + cost.attention_flops_per_token * positions) / flops_per_s
+        read_s = (work.weight_bytes(cost, each) + each * work.cache_bytes(cost, positions)) / bytes_per_s
+        computed_s = each * (cost.flops + work.attention_flops(cost, positions)) / flops_per_s
         return np.maximum(read_s, computed_s) + self.layers * overhead.kernel_s
 
     def _reached(self, overhead: Overhead) -> tuple[float, float]:
@@ -180,10 +183,10 @@ def shipped() -> Priors:
 
 
 def constants(
-    settings: EngineSettings, config: Config, on: Device, known: Priors, *, machine: str = HERE, has_peaks: bool = True
+    settings: EngineSettings, shape: Shape, on: Device, known: Priors, *, machine: str = HERE, has_peaks: bool = True
 ) -> Constants:
     """The constants of an engine with these settings for such a model on a device, whose peaks are measured or not."""
-    quantized, kinds, spreads = "quantization_config" in config, known.of(settings), known.spreads
+    quantized, kinds, spreads = shape.is_quantized, known.of(settings), known.spreads
     own = registry.settings_of(settings)
     guess, names = own.overhead(on, quantized=quantized), own.kinds(on, quantized=quantized) or ("",)
     nearest = next((name for name in names if name in kinds), None)
@@ -343,21 +346,21 @@ class Belief:
         return spread
 
 
-def of_request(cell: Cell, config: Config, on: Device, peaks: DevicePeaks | None, known: Priors) -> list[Term]:
+def of_request(cell: Cell, shape: Shape, on: Device, peaks: DevicePeaks | None, known: Priors) -> list[Term]:
     """The figures of one repeat of `cell`: of its request, or for a quick measurement of both windows."""
-    unknown = constants(cell.settings, config, on, known, has_peaks=peaks is not None)
-    works = _works(cell, config, peaks or of_data_sheet(on))
+    unknown = constants(cell.settings, shape, on, known, has_peaks=peaks is not None)
+    works = _works(cell, shape, peaks or of_data_sheet(on))
     pairs = ((Term("prefill", unknown, one.prefill_s), Term("decode", unknown, one.decode_s)) for one in works)
     return [term for pair in pairs for term in pair]
 
 
-def of_load(cells: Sequence[Cell], config: Config, on: Device, peaks: DevicePeaks | None, known: Priors) -> list[Term]:
+def of_load(cells: Sequence[Cell], shape: Shape, on: Device, peaks: DevicePeaks | None, known: Priors) -> list[Term]:
     """The figures of one load and of all requests of its `cells`, each in as many processes as it asks for."""
-    unknown = constants(cells[-1].settings, config, on, known, has_peaks=peaks is not None)
-    load = partial(load_s, weight_bytes(config))
+    unknown = constants(cells[-1].settings, shape, on, known, has_peaks=peaks is not None)
+    load = partial(load_s, shape.weight_bytes())
     terms = [Term("load", unknown, load, max(cell.protocol.processes for cell in cells))]
     for cell in cells:
-        works, one = _works(cell, config, peaks or of_data_sheet(on)), of_request(cell, config, on, peaks, known)
+        works, one = _works(cell, shape, peaks or of_data_sheet(on)), of_request(cell, shape, on, peaks, known)
         requests = cell.protocol.warmups + _repeats(cell.protocol, sum(term.seconds(unknown.guess) for term in one))
         terms += [replace(term, times=cell.protocol.processes * requests) for term in one]
         first = replace(works[0], output_tokens=sum(work.output_tokens for work in works))
@@ -373,8 +376,8 @@ def _repeats(protocol: Protocol, repeat_s: float) -> float:
     return math.sqrt(protocol.repeats * max(protocol.repeats, most))
 
 
-def observed(record: Record, config: Config, unknown: Constants, *, is_first: bool) -> Iterator[Observation]:
-    """The figures of a record: prefill and decoding of each shape of its requests.
+def observed(record: Record, shape: Shape, unknown: Constants, *, is_first: bool) -> Iterator[Observation]:
+    """The figures of a record: prefill and decoding of each length of its requests.
 
     Of the first record of a load also how long that took, and the first request.
     """
@@ -382,23 +385,23 @@ def observed(record: Record, config: Config, unknown: Constants, *, is_first: bo
     timed = bool(record.samples) and all(one.is_timed for one in record.samples)
     if record.outcome is not Outcome.OK or cost is None or peaks is None or not timed:
         return
-    shapes: dict[tuple[int, int, int], list[Sample]] = defaultdict(list)
+    requests: dict[tuple[int, int, int], list[Sample]] = defaultdict(list)
     for sample in record.samples:
-        shapes[_shape(sample)].append(sample)
-    for shape, samples in shapes.items():
-        work = Work(*shape, config["num_hidden_layers"], config["num_attention_heads"], cost, peaks)
-        yield Observation(Term("prefill", unknown, work.prefill_s), fmean(one.all_started_s for one in samples))
+        requests[_lengths(sample)].append(sample)
+    for lengths, samples in requests.items():
+        asked = _work(lengths, shape, cost, peaks)
+        yield Observation(Term("prefill", unknown, asked.prefill_s), fmean(one.all_started_s for one in samples))
         decode_s = fmean(one.duration_s - one.all_started_s for one in samples)
-        if work.output_tokens > 1 and decode_s > 0:
-            yield Observation(Term("decode", unknown, work.decode_s), decode_s)
-            device_s = _device_s(record, decode_s / (work.output_tokens - 1))
+        if asked.output_tokens > 1 and decode_s > 0:
+            yield Observation(Term("decode", unknown, asked.decode_s), decode_s)
+            device_s = _device_s(record, decode_s / (asked.output_tokens - 1))
             if device_s:
-                yield Observation(Term("device", unknown, work.device_s), device_s)
+                yield Observation(Term("device", unknown, asked.device_s), device_s)
         first, usual_s = record.warmups[: int(is_first)], fmean(one.duration_s for one in samples)
-        if work.first_s(unknown.guess) and first and _shape(first[0]) == shape and first[0].duration_s > usual_s:
-            yield Observation(Term("first", unknown, work.first_s), first[0].duration_s - usual_s)
+        if asked.first_s(unknown.guess) and first and _lengths(first[0]) == lengths and first[0].duration_s > usual_s:
+            yield Observation(Term("first", unknown, asked.first_s), first[0].duration_s - usual_s)
     if record.load_s and is_first:
-        yield Observation(Term("load", unknown, partial(load_s, weight_bytes(config))), record.load_s)
+        yield Observation(Term("load", unknown, partial(load_s, shape.weight_bytes())), record.load_s)
 
 
 def _device_s(record: Record, step_s: float) -> float | None:
@@ -417,31 +420,24 @@ def of_data_sheet(on: Device) -> DevicePeaks:
     return DevicePeaks(device=on.name, bandwidths=((1, rate),), flops_per_s=flops_per_s, matrix_dtype="", torch="")
 
 
-def _works(cell: Cell, config: Config, peaks: DevicePeaks) -> list[Work]:
-    """What the requests of one repeat compute."""
+def _works(cell: Cell, shape: Shape, peaks: DevicePeaks) -> list[Work]:
+    """What the requests of one repeat compute. Raises ValueError where it is not known."""
+    cost = token_cost(shape, cell.settings, None, registry.settings_of(cell.settings).traits.split)
+    if cost is None:
+        raise ValueError(f"what a token costs is not known: {shape.note}")
     workload, window = cell.workload, QUICK_WINDOW_TOKENS
     lengths = [(workload.context_length, workload.generate_length)]
     if cell.protocol.quick:
         lengths = [(workload.context_length, window), (max(1, cell.total_tokens - window), window)]
-    layers, heads, cost = config["num_hidden_layers"], config["num_attention_heads"], _cost(config, cell.settings)
-    return [Work(*pair, workload.batch_size, layers, heads, cost, peaks) for pair in lengths]
+    return [_work((*pair, workload.batch_size), shape, cost, peaks) for pair in lengths]
 
 
-def _cost(config: Config, settings: EngineSettings) -> TokenCost:
-    split = registry.settings_of(settings).traits.split
-    return _cost_of(canonical_json(config), settings.dtype, settings.gpu_count, split)
+def _work(lengths: tuple[int, int, int], shape: Shape, cost: TokenCost, peaks: DevicePeaks) -> Work:
+    """What a request of so many tokens in and out of so many sequences computes."""
+    return Work(*lengths, shape.layer_count, shape.attention_heads * shape.attention_layers, cost, peaks)
 
 
-@cache
-def _cost_of(config_json: str, dtype: str, gpu_count: int, split: Literal["tensor", "layers"]) -> TokenCost:
-    settings = EngineSettings(engine="any", gpu_count=gpu_count, dtype=dtype)  # type: ignore[arg-type]
-    found = token_cost(json.loads(config_json), settings, None, split)
-    if found is None:
-        raise ValueError("the shape of this model is not known")
-    return found
-
-
-def _shape(sample: Sample) -> tuple[int, int, int]:
+def _lengths(sample: Sample) -> tuple[int, int, int]:
     """Tokens in and out of a sequence, and sequences."""
     first = sample.sequences[0]
     return first.prompt_tokens, len(first.token_times_s), len(sample.sequences)

@@ -9,14 +9,14 @@ from speed_benchmark.cell import Cell
 from speed_benchmark.errors import UserError
 from speed_benchmark.machine import describe, peaks
 from speed_benchmark.machine.device import Device, device
-from speed_benchmark.models.config import Config
+from speed_benchmark.models.shape import Shape
 from speed_benchmark.record.folder import read, record_files
 from speed_benchmark.record.format import DamagedRecordError
 from speed_benchmark.record.machine import DevicePeaks
 from speed_benchmark.record.record import Record
-from speed_benchmark.run import estimate, forecast
+from speed_benchmark.run import estimate, forecast, known
 from speed_benchmark.run.forecast import NOTHING, Belief, Observation, Range, Term
-from speed_benchmark.run.plan import LoadGroup, known_config
+from speed_benchmark.run.plan import LoadGroup
 
 # A machine is known by so many records, the newest ones; larger files are long to read and say no more.
 MOST_RECORDS, MOST_BYTES = 40, 4 * 2**20
@@ -27,7 +27,7 @@ class Load:
     """A load of which something can be forecast: its cells that can fit, and on what."""
 
     cells: tuple[Cell, ...]
-    config: Config
+    shape: Shape
     device: Device
     peaks: DevicePeaks | None
 
@@ -38,6 +38,7 @@ class Outlook:
     def __init__(self, groups: Sequence[LoadGroup], folder: Path | None) -> None:
         self._priors = forecast.shipped()
         records = list(_own(folder, groups)) if folder and groups else []
+        known.ask([*(group.cells[-1].model for group in groups), *(record.cell.model for record in records)])
         seen = {(len(record.gpus), _card(record)): record.device_peaks for record in reversed(records)}
         self._loads = [_load(group, seen) for group in groups]
         observations = list(self._observations(records))
@@ -72,7 +73,7 @@ class Outlook:
 
     def _speed(self, cell: Cell, load: Load) -> Range:
         whole = replace(cell, protocol=replace(cell.protocol, quick=False))
-        terms = forecast.of_request(whole, load.config, load.device, load.peaks, self._priors)
+        terms = forecast.of_request(whole, load.shape, load.device, load.peaks, self._priors)
         taken = self._belief.range_of(self._belief.sum_of(terms))
         tokens = cell.workload.generate_length * cell.workload.batch_size
         return Range(tokens / taken.high, tokens / taken.middle, tokens / taken.low)
@@ -80,29 +81,29 @@ class Outlook:
     def _terms(self, load: Load | None) -> list[Term]:
         if load is None or not load.cells:
             return []
-        return forecast.of_load(load.cells, load.config, load.device, load.peaks, self._priors)
+        return forecast.of_load(load.cells, load.shape, load.device, load.peaks, self._priors)
 
     def _observations(self, records: Sequence[Record]) -> Iterator[Observation]:
         """The figures of records, the oldest first."""
         loads: set[float | None] = set()
         for record in sorted(records, key=lambda one: one.created_at):
             with suppress(UserError):  # its model is a folder that is gone
-                config = known_config(record.cell.model)
-                if config and estimate.known_shape(config):
+                shape = known.shape(record.cell.model)
+                if shape:
                     on = device(record.gpus)
-                    unknown = forecast.constants(record.cell.settings, config, on, self._priors)
-                    yield from forecast.observed(record, config, unknown, is_first=record.load_s not in loads)
+                    unknown = forecast.constants(record.cell.settings, shape, on, self._priors)
+                    yield from forecast.observed(record, shape, unknown, is_first=record.load_s not in loads)
                     loads.add(record.load_s)
 
 
 def _load(group: LoadGroup, seen: Mapping[tuple[int, str], DevicePeaks | None]) -> Load | None:
     """What can be forecast of `group`; `seen` are peaks in records, by the number of GPUs and their name."""
-    config = known_config(group.cells[-1].model)
-    if config is None or not estimate.known_shape(config):
+    shape = known.shape(group.cells[-1].model)
+    if shape is None:
         return None
     on = device(group.gpus)
-    cells = tuple(cell for cell in group.cells if estimate.misfit(cell, config, on) is None)
-    return Load(cells, config, on, peaks.known(group.gpus) or seen.get((on.gpus, on.name)))
+    cells = tuple(cell for cell in group.cells if estimate.misfit(cell, shape, on) is None)
+    return Load(cells, shape, on, peaks.known(group.gpus) or seen.get((on.gpus, on.name)))
 
 
 def _own(folder: Path, groups: Sequence[LoadGroup]) -> Iterator[Record]:

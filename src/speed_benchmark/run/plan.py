@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -30,12 +29,13 @@ from speed_benchmark.engines import registry
 from speed_benchmark.engines.settings import Settings
 from speed_benchmark.errors import UserError
 from speed_benchmark.machine import nvml
-from speed_benchmark.models import catalogue, rope, source
+from speed_benchmark.models import rope
 from speed_benchmark.models.config import Config
 from speed_benchmark.models.sampling import read_sampling
+from speed_benchmark.models.shape import Shape
 from speed_benchmark.record.folder import MAX_RECORD_BYTES
 from speed_benchmark.record.sample import TOKEN_TIME_BYTES
-from speed_benchmark.run import estimate
+from speed_benchmark.run import estimate, known
 from speed_benchmark.run.options import applies, broken, engine_options
 from speed_benchmark.run.suite import Point, Suite
 
@@ -64,8 +64,10 @@ def plan(suite: Suite) -> list[LoadGroup]:
     Raises UserError for whatever can be known to be wrong before weights are read or an engine is imported.
     """
     grouped: dict[str, list[LoadGroup]] = {}
-    for point in suite.points():
-        single = _single(point)
+    singles = [(point, _single(point)) for point in suite.points()]
+    known.ask(single.cells[0].model for _, single in singles)
+    for point, given in singles:
+        single = _fewest_gpus(given)
         (cell,) = single.cells
         if suite.excludes(_values(cell, point)):
             continue
@@ -77,7 +79,7 @@ def plan(suite: Suite) -> list[LoadGroup]:
 
 
 def _single(point: Point) -> LoadGroup:
-    """The cell of a point, alone, and its GPUs."""
+    """The cell of a point, alone, and its GPUs: with `--gpus auto` all."""
     settings = for_engine(point.get("engine", ""), point)
     movable = point.get("gpus") == "auto"
     gpus = parse_gpus(None if movable else point.get("gpus"))
@@ -87,13 +89,19 @@ def _single(point: Point) -> LoadGroup:
         settings=replace(settings, gpu_count=len(gpus)),
         protocol=_protocol(point),
     )
-    if not movable or not gpus:
-        return LoadGroup((cell,), gpus)
-    config = known_config(cell.model)
-    if config is None or not estimate.known_shape(config):
+    return LoadGroup((cell,), gpus, movable=movable and bool(gpus))
+
+
+def _fewest_gpus(single: LoadGroup) -> LoadGroup:
+    """A cell, with `--gpus auto` on as many of its GPUs as it needs."""
+    (cell,), gpus = single.cells, single.gpus
+    if not single.movable:
+        return single
+    shape = known.shape(cell.model)
+    if shape is None:
         raise UserError("--gpus", "auto", f"the shape of {cell.model.model_id_or_path} is not known; name the GPUs")
-    gpus = gpus[: estimate.least_gpus(cell, config, gpus)]
-    return LoadGroup((replace(cell, settings=replace(settings, gpu_count=len(gpus))),), gpus, movable=True)
+    gpus = gpus[: estimate.least_gpus(cell, shape, gpus)]
+    return replace(single, cells=(replace(cell, settings=replace(cell.settings, gpu_count=len(gpus))),), gpus=gpus)
 
 
 def _values(cell: Cell, point: Point) -> dict[str, object]:
@@ -106,7 +114,7 @@ def _values(cell: Cell, point: Point) -> dict[str, object]:
 def _load_key(single: LoadGroup) -> str:
     """What two cells must share to be measured with one load."""
     (cell,) = single.cells
-    config = known_config(cell.model)
+    config = known.config(cell.model)
     overrides = rope.config_overrides(config, cell.total_tokens) if config else {}
     shared = [asdict(cell.model), asdict(cell.settings), cell.workload.batch_size]
     return canonical_json([*shared, single.gpus, single.movable, overrides])
@@ -143,15 +151,10 @@ def _settings_class(engine: str) -> type[Settings]:
 def _model(point: Point) -> Model:
     """The model of a point; a local folder by its absolute path, which names the same one from everywhere."""
     model = build(Model, point)
-    folder = _path(model.model_id_or_path)
+    folder = known.path(model.model_id_or_path)
     if not os.path.isdir(folder):  # noqa: PTH112 - pathlib raises
         return model
     return build(Model, {**point, "model_id_or_path": str(folder.resolve())})  # once more: where it lies may be no text
-
-
-def _path(name: str) -> Path:
-    """`name` as a path, ~ expanded; unlike pathlib's own this raises nothing for a user that is not there."""
-    return Path(os.path.expanduser(name))  # noqa: PTH111
 
 
 def _protocol(point: Point) -> Protocol:
@@ -242,30 +245,9 @@ def _gpu(option: str, text: str, name: str) -> int:
     return index
 
 
-@cache
-def known_config(model: Model) -> Config | None:
-    """The model's config.json, of a local folder or from the catalogue; None for other ids on a hub.
-
-    Raises UserError for a folder that holds no model, and for synthetic weights of an unknown shape.
-    """
-    name = model.model_id_or_path
-    folder = _path(name)
-    if model.weights == "synthetic":
-        source.shape(name)
-    if os.path.exists(folder) or name.startswith(("/", "./", "../", "~")):  # noqa: PTH110 - names may be too long
-        if not os.path.isdir(folder):  # noqa: PTH112
-            raise UserError("--model_id_or_path", name, "no such folder; name one that holds a config.json")
-        if model.revision is not None:
-            raise UserError("--revision", model.revision, "a local folder has no revisions; leave it out")
-        return source.shape(name)[0] if model.weights == "synthetic" else source.inspect(folder, model)[0]
-    entry = catalogue.lookup(name)
-    return entry.config if entry else None
-
-
 def _check(cell: Cell) -> None:
-    config = known_config(cell.model)
-    check_length(cell, config)
-    check_split(cell, config)
+    check_length(cell, known.config(cell.model))
+    check_split(cell, known.shape(cell.model))
     check_record(cell)
     if cell.workload.sampling == "model":
         _check_sampling(cell.model)
@@ -274,7 +256,7 @@ def _check(cell: Cell) -> None:
 @cache
 def _check_sampling(model: Model) -> None:
     """Refuse a local folder whose own sampling makes no sense."""
-    folder = _path(model.model_id_or_path)
+    folder = known.path(model.model_id_or_path)
     if os.path.isdir(folder):  # noqa: PTH112 - pathlib raises
         read_sampling(folder)
 
@@ -292,11 +274,14 @@ def check_length(cell: Cell, config: Config | None) -> None:
         raise UserError("--context_length", cell.workload.context_length, cure)
 
 
-def check_split(cell: Cell, config: Config | None) -> None:
+def check_split(cell: Cell, shape: Shape | None) -> None:
     """Refuse a number of GPUs over which the engine can't split the model's attention heads."""
-    heads, gpus = (config or {}).get("num_attention_heads"), cell.settings.gpu_count
-    if heads and gpus > 1 and not estimate.can_split(cell.settings, heads, gpus):
-        raise UserError("--gpus", f"({gpus} of them)", f"{heads} attention heads can't be split over {gpus} GPUs")
+    gpus = cell.settings.gpu_count
+    if shape is None or gpus == 0 or not shape.attention_layers:
+        return
+    if not estimate.can_split(cell.settings, shape.attention_heads, gpus):
+        cure = f"{shape.attention_heads} attention heads can't be split over {gpus} GPUs"
+        raise UserError("--gpus", f"({gpus} of them)", cure)
 
 
 def check_record(cell: Cell) -> None:

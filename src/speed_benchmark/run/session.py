@@ -12,11 +12,13 @@ from speed_benchmark.machine.readings import Sampler
 from speed_benchmark.models import rope
 from speed_benchmark.models.cost import token_cost
 from speed_benchmark.models.hub.download import FetchError
+from speed_benchmark.models.shape import Shape
 from speed_benchmark.models.source import Fetched, fetch
 from speed_benchmark.record.machine import Colocation, DevicePeaks
 from speed_benchmark.record.outcome import Cause, Outcome
 from speed_benchmark.record.record import Profile, Record
 from speed_benchmark.record.store import Store, StoreError
+from speed_benchmark.run import known
 from speed_benchmark.run.collector import Collector, Draft, ProtocolError, Surroundings
 from speed_benchmark.run.environment import worker_environment
 from speed_benchmark.run.interrupt import Interrupt
@@ -65,6 +67,7 @@ class Session:
         self._environment = worker_environment(group.gpus, self._traits.environment)
         self._machine = describe.describe(group.gpus)
         self._fetched: Fetched | None = None
+        self._shape: Shape | None = None
         self._busy: tuple[str, ...] = ()
         self._peaks: DevicePeaks | None = None
 
@@ -115,6 +118,7 @@ class Session:
         try:
             with self._context.interrupt.abrupt():
                 fetched = fetch(self.collector.cells[0].model, self._context.observer.fetching)
+                self._shape = known.shape_of(fetched.config)
         except (FetchError, UserError) as error:
             self._store_failure(self.collector.drafts, Outcome.REFUSED, Cause(message=str(error), stage="fetch"))
             return None
@@ -266,11 +270,11 @@ class Session:
         )
         if fetched is None or loaded is None:
             return surroundings
-        config = fetched.config
+        shape = self._shape
         return replace(
             surroundings,
-            config_overrides=rope.config_overrides(config, draft.cell.total_tokens),
-            token_cost=token_cost(config, draft.cell.settings, loaded.loaded, self._traits.split),
+            config_overrides=rope.config_overrides(fetched.config, draft.cell.total_tokens),
+            token_cost=token_cost(shape, draft.cell.settings, loaded.loaded, self._traits.split) if shape else None,
         )
 
 

@@ -13,12 +13,12 @@ from speed_benchmark.models.hub.download import FetchError
 from speed_benchmark.models.source import fetch
 from speed_benchmark.record.outcome import Outcome
 from speed_benchmark.record.store import Store, StoreError
-from speed_benchmark.run import estimate
+from speed_benchmark.run import estimate, known
 from speed_benchmark.run.interrupt import Interrupt, Stopped
 from speed_benchmark.run.limits import Limits
 from speed_benchmark.run.observer import Observer
 from speed_benchmark.run.outlook import Outlook
-from speed_benchmark.run.plan import LoadGroup, known_config, parse_gpus
+from speed_benchmark.run.plan import LoadGroup, parse_gpus
 from speed_benchmark.run.policy import Policy
 from speed_benchmark.run.recorder import Recorder
 from speed_benchmark.run.resume import Survey, missing, summary, survey
@@ -72,6 +72,8 @@ def _tell(found: Survey, left: Sequence[LoadGroup], observer: Observer) -> None:
     if done:
         observer.said(summary(found.found, asked))
     observer.planned(cells=asked, done=done)
+    for line in known.notes(cell.model for group in left for cell in group.cells):
+        observer.said(line)
     observer.expected(list(Outlook(left, found.folder).cells()))
 
 
@@ -93,10 +95,10 @@ class _Sweep:
 
     def _without_misfits(self, group: LoadGroup) -> LoadGroup:
         """`group` less the cells that can't fit; each of them gets a record that says so."""
-        config, here = known_config(group.cells[0].model), device(group.gpus)
+        shape, here = known.shape(group.cells[0].model), device(group.gpus)
         session = Session(group, self._context)
         for draft in session.collector.drafts:
-            reason = estimate.misfit(draft.cell, config, here)
+            reason = estimate.misfit(draft.cell, shape, here)
             if reason:
                 session.store_record(draft, Outcome.SKIPPED, cannot_fit(reason))
         return replace(group, cells=session.collector.cells)

@@ -12,13 +12,14 @@ from speed_benchmark.errors import UserError
 from speed_benchmark.machine.memory import MemoryReader
 from speed_benchmark.machine.pace import measure_pace
 from speed_benchmark.models import checkpoint
+from speed_benchmark.models.config import text_config
 from speed_benchmark.models.sampling import read_sampling
 from speed_benchmark.record.sample import Audit, Sample
 from speed_benchmark.worker import events
 from speed_benchmark.worker.failure import told
 from speed_benchmark.worker.pipe import Pipe, Pulse
 from speed_benchmark.worker.profile import left_out, profile
-from speed_benchmark.worker.prompts import make_prompts, random_prompt
+from speed_benchmark.worker.prompts import make_prompts, random_prompts
 from speed_benchmark.worker.request import measure_request, no_times
 from speed_benchmark.worker.versions import versions
 
@@ -88,7 +89,7 @@ class _CellRun:
             self._requests("warmup", windows, number, cell.protocol.warmups)
         self._repeat(cell, windows)
         if cell.protocol.audit:
-            self._audit(whole, vocab_size)
+            self._audit(whole, folder, vocab_size)
         if self._index in self._job.profile:
             self._profile(cell, whole, folder, vocab_size)
 
@@ -125,13 +126,13 @@ class _CellRun:
             samples.append(sample)
         return samples
 
-    def _audit(self, whole: Request, vocab_size: int) -> None:
+    def _audit(self, whole: Request, folder: Path, vocab_size: int) -> None:
         """Prefill in turn the measured prompts again and prompts never sent before."""
         repeated = whole.model_copy(update={"generate_length": 1, "cache_tokens": whole.total_tokens})
         times_s = []
         for number in range(AUDIT_PAIRS + 1):  # the first pair only warms up for one token
             self._stage("audit", number, AUDIT_PAIRS + 1)
-            fresh = repeated.model_copy(update={"prompts": _fresh_prompts(whole, vocab_size, number)})
+            fresh = repeated.model_copy(update={"prompts": _fresh_prompts(whole, folder, vocab_size, number)})
             times_s.append((self._prefill_s(repeated), self._prefill_s(fresh)))
         repeated_s, distinct_s = zip(*times_s[1:], strict=True)
         audit = Audit(repeated_s=repeated_s, distinct_s=distinct_s)
@@ -185,11 +186,11 @@ def _prompts(cell: Cell, length: int, folder: Path, vocab_size: int) -> tuple[tu
     return make_prompts(folder, length, vocab_size, workload.seed, workload.batch_size)[1]
 
 
-def _fresh_prompts(whole: Request, vocab_size: int, number: int) -> tuple[tuple[int, ...], ...]:
+def _fresh_prompts(whole: Request, folder: Path, vocab_size: int, number: int) -> tuple[tuple[int, ...], ...]:
     """Prompts of the same length by seeds that no other request of the cell has."""
     sequences = len(whole.prompts)
-    seeds = range(whole.seed + (number + 1) * sequences, whole.seed + (number + 2) * sequences)
-    return tuple(random_prompt(whole.context_length, vocab_size, seed) for seed in seeds)
+    seed = whole.seed + (number + 1) * sequences
+    return random_prompts(folder, whole.context_length, vocab_size, seed, sequences)
 
 
 def _precise(samples: Sequence[Sample], cell: Cell) -> bool:
@@ -208,7 +209,7 @@ def _model_sampling(folder: Path) -> Sampling:
 def _vocab_size(folder: Path) -> int:
     """How many token ids the model has, by its config.json."""
     try:
-        size = checkpoint.read_json(folder / "config.json").get("vocab_size")
+        size = text_config(checkpoint.read_json(folder / "config.json")).get("vocab_size")
     except ValueError as error:
         raise UnsupportedError(str(error)) from error
     if not isinstance(size, int) or size < 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speed_benchmark.engines.clock import WallClock
@@ -176,8 +177,16 @@ def _load(load: LoadRequest) -> RunningTransformers:
     if TransformersSettings.of(load.settings).compile:
         compile_config = _compile_config(model, cuda_graphs=load.settings.gpu_count == 1)
         execution = "compiled+cuda_graphs" if load.settings.gpu_count == 1 else "compiled"
-    loaded = transformers_model.read_back(model, execution, reasons)
+    with _memory_errors():
+        loaded = transformers_model.read_back(model, _declared(load), execution, reasons)
     return RunningTransformers(model, loaded, compile_config, end_of_sequence)
+
+
+def _declared(load: LoadRequest) -> str:
+    """How the checkpoint calls the format of its weights."""
+    from speed_benchmark.models import checkpoint
+
+    return checkpoint.quantization_of(checkpoint.read_json(Path(load.checkpoint_dir) / "config.json"))
 
 
 def _cuda_devices(model: "PreTrainedModel") -> list[int]:
@@ -204,7 +213,8 @@ def _compile_config(model: "PreTrainedModel", *, cuda_graphs: bool) -> "CompileC
 
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is not None and not quantizer.is_compileable:
-        raise UnsupportedError("transformers compiles no GPTQ or AWQ model; leave --compile out")
+        method = quantizer.quantization_config.quant_method
+        raise UnsupportedError(f"transformers compiles no model quantised by {method}; leave --compile out")
     config = CompileConfig(dynamic=False, mode="reduce-overhead" if cuda_graphs else "default")
     # Otherwise generate() compiles on GPUs only.
     config._compile_all_devices = True

@@ -28,7 +28,9 @@ from speed_benchmark.engines.protocol import (
     UnsupportedError,
 )
 from speed_benchmark.engines.vllm.settings import SPARE_BLOCKS, VllmSettings
-from speed_benchmark.models.checkpoint import kv_values_per_token, read_json
+from speed_benchmark.models import checkpoint
+from speed_benchmark.models.config import Config
+from speed_benchmark.models.shapes.asked import ShapeError, shape
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput, SamplingParams
@@ -40,6 +42,7 @@ ENVIRONMENT = {
     # How far the model reaches is checked before the load; 0.32 does not count a YaRN that config.json itself names.
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
 }
+LOGGING_VARIABLE = "VLLM_LOGGING_CONFIG_PATH"
 USER_CHOICES = ("VLLM_DISABLED_KERNELS",)
 CPU_BLOCK_TOKENS = 128
 ENDED_WITHIN_S = 10.0
@@ -53,6 +56,7 @@ OUT_OF_MEMORY_SIGNS = (
     "no available memory for the cache blocks",
     "larger than the available kv cache memory",
     "less than desired gpu memory utilization",
+    "less than desired cpu memory utilization",
     "less than requested memory for kv",
 )
 CORE_FAILED_SIGNS = ("Engine core initialization failed", "EngineCore encountered an issue")
@@ -63,6 +67,10 @@ UNSUPPORTED_SIGNS = (
     "failed to infer device type",
     "divisible by",
     "no kernel image",
+    "does not recognize this architecture",
+    "requires x86",
+    "there is no module or parameter named",
+    "'_opnamespace'",
 )
 
 
@@ -80,7 +88,7 @@ class VllmEngine:
             with _translate_errors(errors):
                 llm = _start(load)
             try:
-                running = _running(llm, load.settings.gpu_count, reasons, errors)
+                running = _running(llm, load, reasons, errors)
                 try:
                     yield running
                 finally:
@@ -157,9 +165,10 @@ class RunningVllm:
     def _check_room(self, request: Request) -> None:
         """Raise OutOfMemoryError where the cache can't hold all sequences at once: vLLM would make some wait."""
         sequences, total, loaded = len(request.prompts), request.total_tokens, self.loaded
-        longest, block_tokens = loaded.max_model_len or 0, loaded.kv_cache_block_tokens or 1
+        longest = loaded.max_model_len or 0
         if total > longest:
             raise OutOfMemoryError(f"{total} tokens, and vLLM has room for {longest}")
+        block_tokens = loaded.kv_cache_block_tokens or longest  # where kinds of layers share blocks, in whole sequences
         blocks = (loaded.kv_cache_capacity_tokens or 0) // block_tokens - loaded.kv_cache_spare_blocks
         if sequences * -(-total // block_tokens) > blocks:
             asked = f"{total} tokens" if sequences == 1 else f"{sequences} sequences of {total} tokens"
@@ -230,33 +239,51 @@ def _start(load: LoadRequest) -> "LLM":
         max_num_seqs=None if load.max_sequences <= USUAL_SEQUENCES else load.max_sequences,
         enable_prefix_caching=False,
         gpu_memory_utilization=options.gpu_memory_utilization,
+        kv_cache_dtype=options.kv_cache_dtype,
         kv_cache_memory_bytes=None if settings.gpu_count else _cpu_cache_bytes(load),
         enforce_eager=options.enforce_eager,
     )
 
 
-def _running(llm: "LLM", gpu_count: int, reasons: tuple[str, ...], errors: Path) -> RunningVllm:
+def _running(llm: "LLM", load: LoadRequest, reasons: tuple[str, ...], errors: Path) -> RunningVllm:
     from speed_benchmark.engines.vllm import model as vllm_model
 
+    declared = checkpoint.quantization_of(checkpoint.read_json(Path(load.checkpoint_dir) / "config.json"))
     with _translate_errors(errors):
-        loaded = vllm_model.read_back(llm, reasons)
-    running = RunningVllm(llm, loaded, gpu_count, errors)
+        loaded = vllm_model.read_back(llm, declared, reasons)
+    running = RunningVllm(llm, loaded, load.settings.gpu_count, errors)
     running.look_at_logits()
     return running
 
 
-def _cpu_cache_bytes(load: LoadRequest) -> int:
+def _cpu_cache_bytes(load: LoadRequest) -> int | None:
     """Room for all sequences, and for one of `max_model_len` tokens, the least that vLLM starts with.
 
-    Left to itself, it takes a share of all memory for its cache on the CPU.
+    Left to itself, it takes a share of all memory for its cache on the CPU; so it does for a model of unknown shape.
+    Layers of several kinds share blocks as large as the largest needs, some of which are padding: that is room for as
+    many layers as there are with the most that one of them keeps, twice.
     """
-    config = read_json(Path(load.checkpoint_dir) / "config.json")
+    config = checkpoint.read_json(Path(load.checkpoint_dir) / "config.json")
+    try:
+        forward = shape(config).forward
+    except ShapeError:
+        return None
+    if forward is None:
+        return None
+    options = VllmSettings.of(load.settings)
+    value_bytes = options.cache_value_bytes(_value_bytes(load, config))
+    tokens = {layers: layers.values_per_token * value_bytes for layers in forward.layers}
+    blocks = max(load.max_sequences * _blocks(load.max_total_tokens), _blocks(options.max_model_len)) + SPARE_BLOCKS
+    if all(layers.kind == "full" for layers in forward.layers):
+        return blocks * CPU_BLOCK_TOKENS * sum(layers.count * size for layers, size in tokens.items())
+    states = max(layers.state_bytes for layers in forward.layers)
+    largest = blocks * CPU_BLOCK_TOKENS * max(tokens.values()) + (load.max_sequences + SPARE_BLOCKS) * states
+    return 2 * largest * sum(layers.count for layers in forward.layers)
+
+
+def _value_bytes(load: LoadRequest, config: Config) -> int:
     asked = load.settings.dtype
-    dtype = (config.get("dtype") or config.get("torch_dtype")) if asked == "auto" else asked
-    block_bytes = CPU_BLOCK_TOKENS * kv_values_per_token(config) * (4 if dtype == "float32" else 2)
-    sequences = load.max_sequences * _blocks(load.max_total_tokens)
-    blocks = max(sequences, _blocks(VllmSettings.of(load.settings).max_model_len)) + SPARE_BLOCKS
-    return blocks * block_bytes
+    return checkpoint.VALUE_BYTES[checkpoint.dtype_of(config) if asked == "auto" else asked]
 
 
 def _blocks(tokens: int) -> int:
@@ -271,14 +298,18 @@ def _errors_noted() -> Iterator[Path]:
     """
     with TemporaryDirectory(prefix="speed_benchmark_") as folder:
         errors, config_file = Path(folder) / "errors", Path(folder) / "logging.json"
-        config_file.write_text(json.dumps(_logging_config(errors)))
-        os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(config_file)  # read where vLLM is imported, in each process
-        yield errors
+        chosen = os.environ.get(LOGGING_VARIABLE)
+        config_file.write_text(json.dumps(_logging_config(chosen, errors)))
+        os.environ[LOGGING_VARIABLE] = str(config_file)  # read where vLLM is imported, in each process
+        try:
+            yield errors
+        finally:
+            del os.environ[LOGGING_VARIABLE]
+            os.environ |= {LOGGING_VARIABLE: chosen} if chosen else {}
 
 
-def _logging_config(errors: Path) -> dict[str, Any]:
-    """VLLM's configuration of its logger, or the user's, with a file beside for what is an error."""
-    chosen = os.environ.get("VLLM_LOGGING_CONFIG_PATH")
+def _logging_config(chosen: str | None, errors: Path) -> dict[str, Any]:
+    """VLLM's configuration of its logger, or the one that the user has `chosen`, with a file beside for errors."""
     if chosen:
         config: dict[str, Any] = json.loads(Path(chosen).read_text(encoding="utf-8"))
     else:
@@ -313,6 +344,6 @@ def _translate_errors(errors: Path | None = None) -> Iterator[None]:
         text = " ".join(text.partition(" [type=")[0].split())
         if isinstance(error, MemoryError) or any(sign in text.lower() for sign in OUT_OF_MEMORY_SIGNS):
             raise OutOfMemoryError(text) from error
-        if any(sign in text.lower() for sign in UNSUPPORTED_SIGNS):
+        if isinstance(error, NotImplementedError) or any(sign in text.lower() for sign in UNSUPPORTED_SIGNS):
             raise UnsupportedError(text) from error
         raise

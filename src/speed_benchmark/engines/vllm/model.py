@@ -3,7 +3,7 @@
 Written against the sources of vLLM 0.26 and 0.32; where they differ a comment says how.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +12,10 @@ from vllm.compilation.counter import compilation_counter
 from vllm.model_executor.layers.linear import LinearBase
 from vllm.platforms import current_platform
 from vllm.utils.torch_utils import set_random_seed
+from vllm.v1.core.kv_cache_utils import get_max_concurrency_for_kv_cache_config
+from vllm.v1.kv_cache_interface import AttentionSpec, KVCacheConfig, KVCacheSpec
 
+from speed_benchmark.engines.held import Held, format_of, type_name
 from speed_benchmark.engines.protocol import Loaded
 from speed_benchmark.engines.trace import DeviceTrace
 from speed_benchmark.engines.vllm import kernels
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
     from vllm import LLM
     from vllm.model_executor.layers.attention import Attention
 
-PLAIN_FORMATS = {torch.bfloat16: "BF16", torch.float16: "FP16", torch.float32: "FP32"}
 DEFAULT_POOL = (0, 0)
+KERNEL_NAMES = ("moe_kernel", "kernel", "linear_kernel", "fp8_linear")
 EXTENSION = f"{__name__}.Extension"
 """What `worker_extension_cls` is to name, so that vLLM mixes it in with its worker."""
 
@@ -36,6 +39,7 @@ class Shard(Frozen):
     attention_implementation: str
     quantization: str
     quantization_kernels: tuple[str, ...]
+    linear_inputs: tuple[str, ...]
     dtype: str
     execution: str
     weight_bytes: int
@@ -43,17 +47,13 @@ class Shard(Frozen):
     device: str
     runner: str
     sampler: str
-    kv_cache_dtype: str
+    kv_cache_dtype: str | None
     kv_cache_bytes: int
-    kv_cache_blocks: int
-    kv_cache_block_tokens: int
+    kv_cache_bytes_per_token: int
+    kv_cache_capacity_tokens: int
+    kv_cache_block_tokens: int | None
     activation_peak_bytes: int | None
     graph_bytes: int | None
-
-    @property
-    def kv_cache_capacity_tokens(self) -> int:
-        """How many tokens the cache has room for."""
-        return self.kv_cache_blocks * self.kv_cache_block_tokens
 
 
 class Extension:
@@ -66,10 +66,11 @@ class Extension:
     device: torch.device
     model_runner: Any
     compilation_config: Any
+    vllm_config: Any
 
-    def benchmark_shard(self) -> dict[str, Any]:
-        """What it holds of the model, as a `Shard`."""
-        return shard(self).model_dump()
+    def benchmark_shard(self, declared: str) -> dict[str, Any]:
+        """What it holds of the model, as a `Shard`; `declared` is the format of packed weights by their checkpoint."""
+        return shard(self, declared).model_dump()
 
     def benchmark_seed(self, value: int) -> None:
         """Seed every generator that sampling draws from."""
@@ -106,15 +107,16 @@ class Extension:
         return self.benchmark_tracer.stop(tokens).model_dump()
 
 
-def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
+def read_back(llm: "LLM", declared: str, reasons: tuple[str, ...]) -> Loaded:
     """What `llm` shows of itself; bytes are summed over the GPUs."""
-    shards = [Shard.model_validate(one) for one in llm.collective_rpc("benchmark_shard")]
+    shards = [Shard.model_validate(one) for one in llm.collective_rpc("benchmark_shard", args=(declared,))]
     config = llm.llm_engine.vllm_config
     first = shards[0]
     return Loaded(
         attention_implementation=first.attention_implementation,
         quantization=first.quantization,
         quantization_kernels=first.quantization_kernels,
+        linear_inputs=first.linear_inputs,
         dtype=first.dtype,
         execution=first.execution,
         weight_bytes=sum(shard.weight_bytes for shard in shards),
@@ -130,9 +132,9 @@ def read_back(llm: "LLM", reasons: tuple[str, ...]) -> Loaded:
         sampler=first.sampler,
         preallocates=True,
         kv_cache_dtype=first.kv_cache_dtype,
-        kv_cache_bytes_per_token=sum(shard.kv_cache_bytes // shard.kv_cache_capacity_tokens for shard in shards),
+        kv_cache_bytes_per_token=sum(shard.kv_cache_bytes_per_token for shard in shards),
         kv_cache_block_tokens=first.kv_cache_block_tokens,
-        kv_cache_spare_blocks=SPARE_BLOCKS,
+        kv_cache_spare_blocks=SPARE_BLOCKS if first.kv_cache_block_tokens else 0,
         kv_cache_capacity_tokens=min(shard.kv_cache_capacity_tokens for shard in shards),
         kv_cache_allocated_bytes=sum(shard.kv_cache_bytes for shard in shards),
         activation_peak_bytes=_sum(shard.activation_peak_bytes for shard in shards),
@@ -153,63 +155,135 @@ def _forced() -> tuple[str, ...]:
     return (f"FlashInfer's sampler ({kernels.VARIABLE}=0)",) if supported else ()
 
 
-def shard(worker: Extension) -> Shard:
+def shard(worker: Extension, declared: str) -> Shard:
     """What a worker holds."""
     runner = worker.model_runner
     model = runner.get_model()
     modules = list(model.modules())
-    layers = [module for module in modules if isinstance(module, LinearBase)]
+    layers = [module for module in modules if isinstance(module, LinearBase) or _is_experts(module)]
     layers_with_state = worker.compilation_config.static_forward_context.values()
     attention = [layer for layer in layers_with_state if hasattr(layer, "attn_backend")]
-    cache = runner.kv_cache_config
+    cache: KVCacheConfig = runner.kv_cache_config
     on_gpu = worker.device.type == "cuda"
+    dtype = next(weight.dtype for weight in model.parameters() if weight.is_floating_point())
     return Shard(
-        attention_implementation=_joined(map(_attention_name, attention)),
-        quantization=_joined(map(_weight_format, layers)),
-        quantization_kernels=tuple(sorted({_kernel_name(layer) for layer in layers})),
-        dtype=_name(next(weight.dtype for weight in model.parameters() if weight.is_floating_point())),
+        attention_implementation=_joined(map(_attention_name, attention)) or "none",
+        quantization=format_of(map(_held, layers), declared),
+        quantization_kernels=tuple(sorted({type(_kernel(layer)).__name__ for layer in layers})),
+        linear_inputs=tuple(sorted({_inputs(layer, dtype) for layer in layers})),
+        dtype=type_name(dtype),
         execution=_execution(modules),
         weight_bytes=sum(weight.nbytes for weight in model.parameters()) + sum(map(_packed_bytes, layers)),
-        rope=_joined(_rope(module.rotary_emb) for module in modules if hasattr(module, "rotary_emb")),
+        rope=_joined(_rope(module.rotary_emb) for module in modules if hasattr(module, "rotary_emb")) or "none",
         runner="V2" if type(runner).__module__.startswith("vllm.v1.worker.gpu.") else "V1",
         sampler=_sampler(runner.sampler),
         device=torch.cuda.get_device_name(worker.device) if on_gpu else describe(()).processor,
-        kv_cache_dtype=_joined(_name(layer.kv_cache.dtype) for layer in attention),
-        kv_cache_bytes=sum(layer.kv_cache.nbytes for layer in attention),
-        kv_cache_blocks=cache.num_blocks,
-        kv_cache_block_tokens=cache.kv_cache_groups[0].kv_cache_spec.block_size,
+        kv_cache_dtype=_joined(map(_cache_type, attention)) or None,
+        kv_cache_bytes=_distinct_bytes(layers_with_state),
+        kv_cache_bytes_per_token=sum(
+            spec.page_size_bytes // spec.block_size for spec in _specs(cache) if isinstance(spec, AttentionSpec)
+        ),
+        kv_cache_capacity_tokens=_capacity_tokens(worker.vllm_config, cache),
+        kv_cache_block_tokens=_block_tokens(cache),
         activation_peak_bytes=_activation_peak_bytes(worker),
         graph_bytes=_graph_bytes() if on_gpu else None,
     )
 
 
+def _specs(cache: KVCacheConfig) -> Iterator[KVCacheSpec]:
+    """What each layer keeps: a group of layers has one for all, or one for each."""
+    for group in cache.kv_cache_groups:
+        own = getattr(group.kv_cache_spec, "kv_cache_specs", {})
+        for name in group.layer_names:
+            yield own.get(name, group.kv_cache_spec)
+
+
+def _block_tokens(cache: KVCacheConfig) -> int | None:
+    """The tokens of a block; None where several kinds of layers share the blocks, or keep a state."""
+    first, *others = (group.kv_cache_spec for group in cache.kv_cache_groups)
+    return None if others or not isinstance(first, AttentionSpec) else int(first.block_size)
+
+
+def _capacity_tokens(config: Any, cache: KVCacheConfig) -> int:  # noqa: ANN401 - vLLM's own
+    """For how many tokens there is room; where kinds of layers share the blocks, in sequences of `max_model_len`."""
+    block_tokens = _block_tokens(cache)
+    if block_tokens is not None:
+        return int(cache.num_blocks * block_tokens)
+    return int(get_max_concurrency_for_kv_cache_config(config, cache) * config.model_config.max_model_len)
+
+
+def _distinct_bytes(layers: Iterable[Any]) -> int:
+    """What the caches of all layers take; some share their memory."""
+    kept = {}
+    for layer in layers:
+        tensors = getattr(layer, "kv_cache", ())
+        for tensor in [tensors] if isinstance(tensors, torch.Tensor) else tensors:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+    return sum(kept.values())
+
+
+def _cache_type(layer: "Attention") -> str:
+    """As vLLM calls it, for what holds 8 bits is of one type for all of these."""
+    told = str(getattr(layer, "kv_cache_dtype", "auto"))
+    return type_name(layer.kv_cache.dtype) if told == "auto" else told
+
+
 def _attention_name(layer: "Attention") -> str:
-    version = getattr(layer.impl, "vllm_flash_attn_version", None)
+    version = getattr(getattr(layer, "impl", None), "vllm_flash_attn_version", None)
     return f"{layer.attn_backend.get_name()} {version or ''}".strip()
 
 
-def _weight_format(layer: LinearBase) -> str:
-    """Plain formats by the type of the weights; others by vLLM's method and the bits stored for each weight."""
-    if not hasattr(layer, "qweight"):
-        return PLAIN_FORMATS.get(layer.weight.dtype) or _name(layer.weight.dtype)
-    if "AWQ" in type(layer.quant_method).__name__:
-        return "AWQ"
-    return f"GPTQ-Int{round(8 * layer.qweight.nbytes / _weights(layer))}"
+def _is_experts(module: torch.nn.Module) -> bool:
+    """Whether it holds all experts of a layer; the class has another name in 0.26."""
+    return hasattr(module, "quant_method") and hasattr(module, "local_num_experts")
 
 
-def _weights(layer: LinearBase) -> int:
-    return int(layer.input_size_per_partition * layer.output_size_per_partition)
+def _held(layer: torch.nn.Module) -> Held:
+    """Its largest tensor, and the weights that are in it."""
+    if isinstance(layer, LinearBase) and _packed_bytes(layer):
+        return Held(dtype=layer.weight.dtype, stored_bytes=_packed_bytes(layer), weights=_weights(layer))
+    largest = max(layer.parameters(recurse=False), key=lambda tensor: int(tensor.nbytes))
+    return Held(dtype=largest.dtype, stored_bytes=largest.nbytes, weights=_weights(layer) or largest.numel())
 
 
-def _packed_bytes(layer: LinearBase) -> int:
+def _weights(layer: torch.nn.Module) -> int:
+    """How many its largest tensor holds; of experts that is the product into their middle."""
+    if isinstance(layer, LinearBase):
+        inputs = getattr(layer, "input_size_per_partition", layer.input_size)  # a replicated one has no partitions
+        return int(inputs * getattr(layer, "output_size_per_partition", layer.output_size))
+    halves = 2 if layer.moe_config.is_act_and_mul else 1
+    return int(layer.local_num_experts * halves * layer.hidden_size * layer.intermediate_size_per_partition)
+
+
+def _packed_bytes(layer: torch.nn.Module) -> int:
     """Plain weights that vLLM has packed for the CPU: it keeps them elsewhere and leaves an empty parameter."""
     weight = getattr(layer, "weight", None)
     return 0 if weight is None or weight.numel() else _weights(layer) * int(weight.element_size())
 
 
-def _kernel_name(layer: LinearBase) -> str:
-    kernel = getattr(layer.quant_method, "kernel", None)
-    return type(kernel or layer.quant_method).__name__
+def _kernel(layer: Any) -> Any:  # noqa: ANN401 - of many classes, as its result
+    """What multiplies: a kernel of the method, or of its scheme, by any of its names; else the method itself."""
+    for holder in (layer.quant_method, getattr(layer, "scheme", None)):
+        for name in KERNEL_NAMES:
+            kernel = getattr(holder, name, None)
+            if kernel is not None:
+                return getattr(kernel, "fused_experts", kernel)
+    return getattr(layer, "scheme", None) or layer.quant_method
+
+
+def _inputs(layer: torch.nn.Module, dtype: torch.dtype) -> str:
+    """The type in which inputs are multiplied: what the kernel is set up for, else that of the activations."""
+    kernel = _kernel(layer)
+    config = getattr(kernel, "config", None) or getattr(kernel, "quant_config", None)
+    if hasattr(config, "is_static_input_scheme"):
+        return "int8"
+    told = (
+        getattr(config, "act_type", None)
+        or getattr(getattr(config, "activation_quant_key", None), "dtype", None)
+        or getattr(config, "quant_dtype", None)
+    )
+    return type_name(told) if told else type_name(dtype)
 
 
 def _sampler(sampler: Any) -> str:  # noqa: ANN401 - the runner's own, of one of two classes
@@ -263,7 +337,3 @@ def _sum(values: Iterable[int | None]) -> int | None:
 
 def _joined(names: Iterable[str]) -> str:
     return "+".join(sorted(set(names)))
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -50,6 +50,10 @@ class VllmSettings(Settings):
         Option("vLLM's loop in a process of its own, as its users have it, or in the caller's", implied="inproc"),
     ] = "process"
     enforce_eager: Annotated[bool, Option("no CUDA graphs, no compilation")] = False
+    kv_cache_dtype: Annotated[
+        Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"],
+        Option("type of the key-value cache; auto: that of the activations", implied="auto"),
+    ] = "auto"
 
     @classmethod
     def engine(cls) -> "Engine":
@@ -57,6 +61,10 @@ class VllmSettings(Settings):
         from speed_benchmark.engines.vllm.engine import VllmEngine
 
         return VllmEngine()
+
+    def cache_value_bytes(self, value_bytes: int) -> int:
+        """One where the cache is quantised."""
+        return 1 if self.kv_cache_dtype.startswith("fp8") else value_bytes
 
     def building(self, gpu: int) -> Callable[[], None] | None:
         """FlashInfer's sampler."""

@@ -5,22 +5,41 @@ import statistics
 from speed_benchmark.judge.judgement import Severity
 from speed_benchmark.judge.rules.rule import Found, rule
 from speed_benchmark.judge.seen import Seen
+from speed_benchmark.record import formats
+from speed_benchmark.record.engine import Loaded
 
-# Types of weights that are not quantised.
-PLAIN = {"BF16", "FP16", "FP32"}
 # How much faster a repeated prompt may be than one never sent before.
 CACHED = 0.1
 
 
 @rule("weight_format", Severity.INVALID)
 def weight_format(seen: Seen) -> Found:
-    """The loaded layers hold the format that the checkpoint promises, or another plain type that was asked for."""
+    """The loaded layers hold the format that the checkpoint promises, or another plain type that was asked for.
+
+    A format that is not known by name can't be told from another by what the layers show.
+    """
     checkpoint, loaded = seen.record.checkpoint, seen.record.loaded
     if not (checkpoint and checkpoint.quantization and loaded) or loaded.quantization == checkpoint.quantization:
         return
-    asked = seen.record.cell.settings.dtype != "auto"
-    if not (asked and {checkpoint.quantization, loaded.quantization} <= PLAIN):
+    promised = formats.named(checkpoint.quantization)
+    asked = seen.record.cell.settings.dtype != "auto" and promised.is_plain
+    may_be_plain = asked or _is_unpacked(promised.name, loaded)
+    if promised.bits and not (may_be_plain and formats.named(loaded.quantization).is_plain):
+        yield {"promised": promised.name, "loaded": loaded.quantization}
+
+
+@rule("unpacked_weights", Severity.DOUBTFUL)
+def unpacked_weights(seen: Seen) -> Found:
+    """The engine computes with quantised weights as they are stored: unpacked, they are read at their full size."""
+    checkpoint, loaded = seen.record.checkpoint, seen.record.loaded
+    if checkpoint and checkpoint.quantization and loaded and _is_unpacked(checkpoint.quantization, loaded):
         yield {"promised": checkpoint.quantization, "loaded": loaded.quantization}
+
+
+def _is_unpacked(promised: str, loaded: Loaded) -> bool:
+    """Whether layers hold plain weights of a quantised checkpoint, and the engine says that something else runs."""
+    held = formats.named(loaded.quantization)
+    return bool(loaded.reasons) and held.is_plain and not formats.named(promised).is_plain
 
 
 @rule("prefix_caching", Severity.INVALID)

@@ -11,7 +11,7 @@ from threading import Lock
 from speed_benchmark import files
 from speed_benchmark.cell import Model
 from speed_benchmark.errors import UserError
-from speed_benchmark.models import catalogue, checkpoint, digest, trust, weights
+from speed_benchmark.models import checkpoint, digest, published, trust, weights
 from speed_benchmark.models.hub.repository import COMMIT, FetchError, RemoteFile, Repository
 
 __all__ = ["FetchError", "download"]
@@ -68,7 +68,7 @@ def _download(model: Model, on_progress: OnProgress) -> tuple[Path, str]:
 def _repository(model: Model) -> Repository:
     name, revision = model.model_id_or_path, model.revision
     if not _ID.fullmatch(name) or ".." in name:
-        near = ", ".join(catalogue.near(name)) or "Qwen/Qwen2.5-7B-Instruct"
+        near = ", ".join(published.near(name)) or "Qwen/Qwen2.5-7B-Instruct"
         raise FetchError(f"{name[:120]!a} is no folder here and no id of a model; ids look like {near}")
     if revision is not None and not _REVISION.fullmatch(revision):
         raise FetchError(f"{revision[:120]!a} is no revision; name a branch, a tag or a commit")

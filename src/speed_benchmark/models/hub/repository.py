@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
-from speed_benchmark.models import catalogue
+from speed_benchmark.models import published
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -85,7 +85,7 @@ def own_token(variable: str) -> str:
 
 def no_model(name: str, endpoint: str, login: str) -> FetchError:
     """There is no such model, or it is private."""
-    near = [known for known in catalogue.near(name) if known != name]
+    near = [known for known in published.near(name) if known != name]
     hint = f"near names: {', '.join(near)}" if near else "check the id"
     return FetchError(f"no model {name} on {host(endpoint)}; {hint}, or {login} if it is private")
 

@@ -5,8 +5,9 @@ from functools import cache
 
 from speed_benchmark.cell import canonical_json
 from speed_benchmark.models.config import Config
-from speed_benchmark.models.shape import Experts, Forward, Shape
+from speed_benchmark.models.shape import Forward, Shape
 from speed_benchmark.models.shapes import forward, operations, quantized, skeleton, tensors
+from speed_benchmark.record.cost import Experts
 
 
 def shape_of(config: Config) -> Shape:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from speed_benchmark.models.shape import CacheKind, Experts, Forward, LayerGroup
+from speed_benchmark.models.shape import Forward
 from speed_benchmark.models.shapes.operations import OUTPUT, REST, watched
+from speed_benchmark.record.cost import CacheKind, Experts, LayerGroup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

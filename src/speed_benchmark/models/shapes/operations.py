@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from speed_benchmark.models.shape import Experts
+from speed_benchmark.record.cost import Experts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
