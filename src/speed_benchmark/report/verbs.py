@@ -111,7 +111,8 @@ def reference(
     left_out = [objection for _, objection in candidates if objection]
     document = documents.reference(rows, publication(page), language, left_out)
     if not document.data:
-        cure = f"no cell in common with the {page} page: its models and engines, batch size 1, 2048 tokens generated"
+        asked = "its models and engines, batch size 1, 2048 tokens generated"
+        cure = f"no cell in common with the {page.capitalize()} page: {asked}"
         raise UserError("PATH", ", ".join(map(str, paths)), "; ".join([cure, *left_out]))
     _show(document, form, out)
     _draw(document, plots)
