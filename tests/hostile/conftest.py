@@ -16,9 +16,9 @@ def honest_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def box(tmp_path: Path, honest_model: Path) -> Box:
+def box(tmp_path: Path, honest_model: Path, known_shapes: Path) -> Box:
     home = tmp_path / "home"
-    home.mkdir()
+    shutil.copytree(known_shapes, home / "cache" / "speed-benchmark" / "shapes")
     return Box(home, shutil.copytree(honest_model, tmp_path / "model"))
 
 
