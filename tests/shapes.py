@@ -3,6 +3,8 @@
 from typing import Any
 
 from speed_benchmark.models import published
+from speed_benchmark.models.shape import Shape
+from speed_benchmark.models.shapes import shipped
 
 TINY: dict[str, Any] = {
     "architectures": ["Qwen2ForCausalLM"],
@@ -37,3 +39,12 @@ def tiny(suffix: str = "", **changes: object) -> dict[str, Any]:
     assert entry is not None
     kept = ("torch_dtype", "quantization_config")
     return TINY | {key: entry.config[key] for key in kept if key in entry.config} | changes
+
+
+def published_shape(model_id: str) -> Shape:
+    """The shape of a published model, which is data."""
+    entry = published.lookup(model_id)
+    assert entry is not None
+    shape = shipped.shape(entry.config)
+    assert shape is not None
+    return shape

@@ -12,12 +12,11 @@ from speed_benchmark.cell import Cell, EngineSettings, Model, Protocol, Workload
 from speed_benchmark.engines import registry
 from speed_benchmark.judge.judge import judged
 from speed_benchmark.machine.device import Device
-from speed_benchmark.models import published
 from speed_benchmark.models.shape import Shape
-from speed_benchmark.models.shapes import shipped
 from speed_benchmark.record.folder import read
 from speed_benchmark.run import estimate, forecast
 from tests.engines.echo import EchoSettings
+from tests.shapes import published_shape
 
 pytestmark = pytest.mark.engine
 
@@ -143,10 +142,7 @@ def figures(one: Cell, shape: Shape, on: Device) -> tuple[float, float]:
 
 @pytest.mark.usefixtures("echo")
 def test_its_estimate_is_of_its_own_figures() -> None:
-    entry = published.lookup("Qwen/Qwen2.5-7B-Instruct")
-    assert entry is not None
-    shape = shipped.shape(entry.config)
-    assert shape is not None
+    shape = published_shape("Qwen/Qwen2.5-7B-Instruct")
     cpu, gpus = Device(0, 2**40, 1e10), Device(4, 2**40, 1e12)
     loads_s, firsts_s = zip(figures(cell(), shape, cpu), figures(cell(4), shape, gpus), strict=True)
     assert loads_s == pytest.approx([2.0 + shape.weight_bytes() / forecast.LOAD_BYTES_PER_S] * 2)

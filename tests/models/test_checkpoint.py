@@ -11,20 +11,13 @@ from hypothesis import strategies as st
 from speed_benchmark.errors import UserError
 from speed_benchmark.models import checkpoint, published, rope, synthetic, weights
 from speed_benchmark.models.config import text_config
-from speed_benchmark.models.shape import Shape
-from speed_benchmark.models.shapes import shipped
+from tests.shapes import published_shape
 
 
 def config_of(name: str) -> dict[str, Any]:
     entry = published.lookup(name)
     assert entry is not None
     return dict(entry.config)
-
-
-def shape_of(name: str) -> Shape:
-    shape = shipped.shape(config_of(name))
-    assert shape is not None
-    return shape
 
 
 # As seen on real checkpoints: the total_size of their index files, or the size of the file (headers included).
@@ -40,7 +33,7 @@ def shape_of(name: str) -> Shape:
     ],
 )
 def test_weight_bytes(name: str, weight_bytes: int) -> None:
-    assert shape_of(name).weight_bytes() == weight_bytes
+    assert published_shape(name).weight_bytes() == weight_bytes
 
 
 @pytest.mark.parametrize(
@@ -53,7 +46,7 @@ def test_weight_bytes(name: str, weight_bytes: int) -> None:
     ],
 )
 def test_files_are_split_and_sized_as_the_published_ones(name: str, files: int, file_bytes: int | None) -> None:
-    shards = synthetic.split(shape_of(name).each_tensor())
+    shards = synthetic.split(published_shape(name).each_tensor())
     assert len(shards) == files
     # Within a layer tensors are in another order than there: a few may come to other files, a digit further.
     spread = 16 if files > 1 else 0
@@ -61,12 +54,14 @@ def test_files_are_split_and_sized_as_the_published_ones(name: str, files: int, 
 
 
 def test_tensors_of_a_layer() -> None:
-    shapes = {tensor.name: (tensor.dtype, tensor.shape) for tensor in shape_of("Qwen2.5-7B-Instruct-AWQ").each_tensor()}
+    shapes = {
+        tensor.name: (tensor.dtype, tensor.shape) for tensor in published_shape("Qwen2.5-7B-Instruct-AWQ").each_tensor()
+    }
     assert shapes["model.layers.27.mlp.down_proj.qweight"] == ("I32", (18944, 448))
     assert shapes["model.layers.0.self_attn.k_proj.bias"] == ("F16", (512,))
     assert "model.layers.0.self_attn.o_proj.bias" not in shapes
     assert shapes["lm_head.weight"] == ("F16", (152064, 3584))
-    gptq = {tensor.name: tensor.shape for tensor in shape_of("Qwen2.5-7B-Instruct-GPTQ-Int8").each_tensor()}
+    gptq = {tensor.name: tensor.shape for tensor in published_shape("Qwen2.5-7B-Instruct-GPTQ-Int8").each_tensor()}
     assert gptq["model.layers.0.mlp.down_proj.qweight"] == (4736, 3584)
     assert gptq["model.layers.0.mlp.down_proj.qzeros"] == (148, 896)
     assert gptq["model.layers.0.mlp.down_proj.g_idx"] == (18944,)

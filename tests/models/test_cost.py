@@ -10,25 +10,17 @@ from speed_benchmark.engines import registry
 from speed_benchmark.models import published
 from speed_benchmark.models.cost import token_cost
 from speed_benchmark.models.shape import Shape
-from speed_benchmark.models.shapes import shipped
 from speed_benchmark.record.cost import Experts, TokenCost
 from speed_benchmark.record.engine import Loaded
 from speed_benchmark.record.folder import records
 from speed_benchmark.record.record import Record
+from tests.shapes import published_shape
 
 RESULTS = Path(__file__).parents[2] / "results"
 
 LOADED = Loaded(
     attention_implementation="sdpa", quantization="", dtype="", execution="", weight_bytes=0, rope="", devices=()
 )
-
-
-def shape_of(model: str) -> Shape:
-    entry = published.lookup(model)
-    assert entry is not None
-    shape = shipped.shape(entry.config)
-    assert shape is not None
-    return shape
 
 
 def cost(shape: Shape, dtype: Any = "auto", loaded: Loaded = LOADED) -> TokenCost:
@@ -38,7 +30,7 @@ def cost(shape: Shape, dtype: Any = "auto", loaded: Loaded = LOADED) -> TokenCos
 
 
 def of(model: str, dtype: Any = "auto") -> TokenCost:
-    return cost(shape_of(f"Qwen/Qwen2.5-{model}-Instruct"), dtype)
+    return cost(published_shape(f"Qwen/Qwen2.5-{model}-Instruct"), dtype)
 
 
 def test_small_model_in_bf16() -> None:
@@ -63,7 +55,7 @@ def test_large_model_reads_one_row_of_its_embedding() -> None:
 @pytest.mark.parametrize(("suffix", "bits"), [("-GPTQ-Int4", 4), ("-GPTQ-Int8", 8), ("-AWQ", 4)])
 def test_quantised_layers_are_read_packed_with_scales_and_zeros(suffix: str, bits: int) -> None:
     weights = 28 * (3584 * 3584 * 2 + 3584 * 512 * 2 + 3 * 3584 * 18944)
-    quantised = cost(shape_of(f"Qwen/Qwen2.5-7B-Instruct{suffix}"))
+    quantised = cost(published_shape(f"Qwen/Qwen2.5-7B-Instruct{suffix}"))
     assert quantised.prefill_flops == 2 * weights
     groups = weights // 128
     rest = 28 * (2 * 3584 + 3584 + 2 * 512) * 2 + 3584 * 2 + 152064 * 3584 * 2 + 3584 * 2
@@ -76,12 +68,12 @@ def test_what_was_asked_for_and_loaded_counts() -> None:
     assert wide.weight_bytes == 2 * 988_065_536
     assert wide.kv_cache_bytes_per_token == 2 * of("0.5B").kv_cache_bytes_per_token
     loaded = LOADED.model_copy(update={"kv_cache_bytes_per_token": 7})
-    assert cost(shape_of("Qwen/Qwen2.5-0.5B-Instruct"), loaded=loaded).kv_cache_bytes_per_token == 7
+    assert cost(published_shape("Qwen/Qwen2.5-0.5B-Instruct"), loaded=loaded).kv_cache_bytes_per_token == 7
 
 
 @pytest.mark.parametrize(("split", "gpus", "at_once"), [("tensor", 2, 2), ("layers", 2, 1), ("tensor", 0, 1)])
 def test_a_step_is_split_or_its_layers_take_turns(split: Any, gpus: int, at_once: int) -> None:
-    shape = shape_of("Qwen/Qwen2.5-0.5B-Instruct")
+    shape = published_shape("Qwen/Qwen2.5-0.5B-Instruct")
     found = token_cost(shape, EngineSettings(engine="fake", gpu_count=gpus), LOADED, split)
     assert found is not None
     assert found.devices_at_once == at_once
@@ -94,7 +86,7 @@ def test_a_dense_model_with_full_attention_is_told_by_figures_of_a_token_alone()
 
 def test_a_mixture_of_experts_reads_the_active_ones() -> None:
     """Qwen3-30B-A3B: 48 layers, 8 of 128 experts with 3 times 2048 x 768 weights."""
-    mixture = cost(shape_of("Qwen/Qwen3-30B-A3B"))
+    mixture = cost(published_shape("Qwen/Qwen3-30B-A3B"))
     assert mixture.experts == Experts(count=128, active=8)
     assert mixture.expert_bytes == 48 * 128 * 3 * 2048 * 768 * 2
     assert mixture.layers == ()
@@ -105,7 +97,7 @@ def test_a_mixture_of_experts_reads_the_active_ones() -> None:
 
 def test_windows_states_and_latents_are_kept_by_layer() -> None:
     gemma, hybrid, latent = map(
-        shape_of, ("google/gemma-3-4b-it", "Qwen/Qwen3-Next-80B-A3B-Instruct", "deepseek-ai/DeepSeek-V3")
+        published_shape, ("google/gemma-3-4b-it", "Qwen/Qwen3-Next-80B-A3B-Instruct", "deepseek-ai/DeepSeek-V3")
     )
     assert [(group.kind, group.count, group.window_tokens) for group in cost(gemma).layers] == [
         ("sliding", 29, 1024),
@@ -119,7 +111,7 @@ def test_windows_states_and_latents_are_kept_by_layer() -> None:
 
 def test_what_is_not_known_is_not_guessed() -> None:
     """Neither of a model that does not run without values, nor of one that is larger than a record can say."""
-    shape = shape_of("Qwen/Qwen2.5-0.5B-Instruct")
+    shape = published_shape("Qwen/Qwen2.5-0.5B-Instruct")
     assert shape.forward is not None
     settings = EngineSettings(engine="fake")
     assert token_cost(shape.model_copy(update={"forward": None}), settings, LOADED, "layers") is None
@@ -134,7 +126,7 @@ def test_stored_records_of_dense_models_cost_what_they_did() -> None:
         entry = published.lookup(record.cell.model.model_id_or_path)
         if entry is not None and "Qwen2.5" in entry.model_id:
             split = registry.settings_of(record.cell.settings).traits.split
-            found = token_cost(shape_of(entry.model_id), record.cell.settings, record.loaded, split)
+            found = token_cost(published_shape(entry.model_id), record.cell.settings, record.loaded, split)
             assert found == record.token_cost
             compared += 1
     assert compared > 40

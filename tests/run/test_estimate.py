@@ -8,14 +8,13 @@ import pytest
 from speed_benchmark.cell import Cell, EngineSettings, Model, OptionValue, Protocol, Workload
 from speed_benchmark.judge.judge import judge
 from speed_benchmark.machine.device import Device
-from speed_benchmark.models import published
 from speed_benchmark.models.shape import Shape
-from speed_benchmark.models.shapes import shipped
 from speed_benchmark.record.record import Record
 from speed_benchmark.record.store import Store
 from speed_benchmark.report.reference import Published, publication
 from speed_benchmark.run import estimate
 from speed_benchmark.run.estimate import fits, least_gpus, misfit
+from tests.shapes import published_shape
 
 GIB = 2**30
 A100 = Device(gpus=1, memory_bytes=80 * GIB, bytes_per_s=2.04e12, name="NVIDIA A100-SXM4-80GB")
@@ -34,11 +33,7 @@ def cell(engine: str, model: str, context: int, batch_size: int = 1, **options: 
 
 
 def shape_of(cell: Cell) -> Shape:
-    entry = published.lookup(cell.model.model_id_or_path)
-    assert entry
-    shape = shipped.shape(entry.config)
-    assert shape
-    return shape
+    return published_shape(cell.model.model_id_or_path)
 
 
 def of(row: Published) -> tuple[Cell, Shape]:

