@@ -24,6 +24,7 @@ from speed_benchmark.cell import EngineSettings, Model
 from speed_benchmark.engines import registry
 from speed_benchmark.engines.protocol import LoadRequest, Request, Running, Sampling
 from speed_benchmark.machine.memory import MemoryReader
+from speed_benchmark.models.config import text_config
 from speed_benchmark.models.source import Fetched, fetch
 from speed_benchmark.run.environment import worker_environment
 from speed_benchmark.worker.pipe import Pipe, Pulse
@@ -116,7 +117,9 @@ def child(asked: argparse.Namespace) -> int:
     """Measure one batch size in this process, and print; the exit status."""
     (batch_size,) = asked.batch
     fetched = fetch(Model(model_id_or_path=asked.model, weights="synthetic"), lambda *_: None)
-    _, prompts = make_prompts(fetched.folder, asked.context, fetched.config["vocab_size"], seed=0, count=batch_size)
+    _, prompts = make_prompts(
+        fetched.folder, asked.context, text_config(fetched.config)["vocab_size"], seed=0, count=batch_size
+    )
     request = Request(prompts=prompts, generate_length=asked.generate, sampling=SAMPLING, seed=0)
     with registry.find(asked.engine).engine().open(load_request(asked, fetched, batch_size)) as running:
         project = project_call(running, request, (0,) if asked.gpu else ())

@@ -47,6 +47,7 @@ from speed_benchmark.cell import Model
 from speed_benchmark.engines import registry
 from speed_benchmark.engines.protocol import Sampling
 from speed_benchmark.judge.statistics import student_half_width
+from speed_benchmark.models.config import text_config
 from speed_benchmark.models.sampling import read_sampling
 from speed_benchmark.models.source import Fetched, fetch
 from speed_benchmark.worker import orphans
@@ -188,7 +189,7 @@ def tasks(asked: argparse.Namespace, fetched: Fetched, folder: Path) -> tuple[Ta
     own = fetched.folder
     if asked.against == "latency":
         own = linked(own, folder / "tool", {"generation_config.json": json.dumps(LATENCY_SAMPLING)})
-    vocabulary = fetched.config["vocab_size"]
+    vocabulary = text_config(fetched.config)["vocab_size"]
     _, (prompt,) = make_prompts(own, asked.context, vocabulary, SEED, count=1)
     options: dict[str, Any] = {"compile": True} if asked.compile else {}
     if asked.engine == "vllm":

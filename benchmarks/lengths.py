@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speed_benchmark.judge import work
 from speed_benchmark.judge.depth import is_device_paced, line
 from speed_benchmark.judge.judge import judge
 from speed_benchmark.judge.judgement import Judgement
@@ -94,7 +95,8 @@ def predicted(source: Measured, target: Measured, share: float) -> float | None:
     if found is None or cost is None or peaks is None:
         return None
     prompt, batch = workload.context_length, workload.batch_size
-    flops = batch * (cost.prefill_flops * (prompt - 1) + cost.flops + cost.attention_flops_per_token * prompt**2 / 2)
+    attention_flops = work.prompt_attention_flops(cost, prompt)
+    flops = batch * (cost.prefill_flops * (prompt - 1) + cost.flops + attention_flops)
     positions = prompt + np.arange(1, workload.generate_length)
     prefill_s = max(flops / (share * peaks.flops_per_s * cost.devices_at_once), float(found.gap_at(prompt)))
     return batch * workload.generate_length / (prefill_s + float(found.gap_at(positions).sum()))

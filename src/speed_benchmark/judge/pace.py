@@ -20,8 +20,8 @@ LEAST_BLOCKS = 12
 QUIET_PERCENT = 10
 # Two paces: two groups explain so much of the variance (of one normal spread 0.64, of a short one more), are so far
 # from each other, have so many blocks each, and stand in spells: blocks in any order would look as alike as their
-# neighbours do more rarely than this. Chosen on results/nvidia-h200; tests/judge/test_pace.py holds them against the
-# other folders, and simulates how often one pace looks like two.
+# neighbours do more rarely than this. Chosen on nvidia-h200 of the fixtures of schema 1; tests/judge/test_pace.py holds
+# them against the other folders, and simulates how often one pace looks like two.
 TWO_PACES_VARIANCE = 0.7
 TWO_PACES_RATIO = 1.15
 TWO_PACES_BLOCKS = 3

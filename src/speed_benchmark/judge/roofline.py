@@ -28,8 +28,8 @@ from speed_benchmark.record.sample import Sample
 # them.
 BUSY = 0.8
 # Of an engine that launches ahead, a device that waits for more of the time waits for the host. Where it does not, what
-# is left of a step beside the device's time and its gaps was 0 to 3 % on H100 (they come from another run, under the
-# profiler); where token times say that the host sets the pace, 27 % and more.
+# is left of a step beside the device's time and its gaps was 0 to 6 % on H100 (they come from another run, under the
+# profiler); where token times say that the host sets the pace, 26 % and more.
 WAIT = 0.1
 # One of the two roofs bounds a phase that uses half of it.
 HALF = 0.5

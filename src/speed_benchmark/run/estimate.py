@@ -43,16 +43,15 @@ def memory(cell: Cell, shape: Shape, on: Device) -> MemoryEstimate:
     Within 6 % of the 112 figures of the Qwen2.5 report, AWQ with input 1 aside.
     """
     own, batch = registry.settings_of(cell.settings), cell.workload.batch_size
+    activation_value_bytes = value_bytes(shape, cell.settings)
     kept_tokens = own.kept_tokens(cell.total_tokens, batch)
     prefill_tokens = own.prefill_tokens(batch * cell.workload.context_length, on)
     split = max(1, on.gpus) if own.traits.split == "tensor" else 1
     token_values = 3 * shape.widest_values // split + 4 * shape.hidden_size
-    activation_bytes = token_values * value_bytes(shape, cell.settings) * prefill_tokens * max(1, on.gpus)
+    activation_bytes = token_values * activation_value_bytes * prefill_tokens * max(1, on.gpus)
     return MemoryEstimate(
         weight_bytes=shape.weight_bytes(VALUE_BYTES.get(cell.settings.dtype)),
-        kv_cache_bytes=shape.kv_cache_bytes(
-            kept_tokens, own.cache_value_bytes(value_bytes(shape, cell.settings)), batch
-        ),
+        kv_cache_bytes=shape.kv_cache_bytes(kept_tokens, own.cache_value_bytes(activation_value_bytes), batch),
         activation_bytes=activation_bytes + WORKSPACE_BYTES * on.gpus,
     )
 
